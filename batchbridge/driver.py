@@ -1,0 +1,199 @@
+"""The contract between batchbridge and an engine: what a driver implements, and may import.
+
+A driver translates. It says what its engine said, in the words of :mod:`batchbridge.model`, and
+concludes nothing: no transition, no grace, no retry of a call. A call that failed raises an error
+of :mod:`batchbridge.errors`; an error is never turned into an observation.
+
+Register a driver as an entry point of the group ``batchbridge.drivers``; prove it with
+:mod:`batchbridge.testing`. ``examples/third-party-driver`` is a whole one.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+from batchbridge.model import (
+    Batch,
+    Check,
+    Explanation,
+    JobRef,
+    Listed,
+    LogPage,
+    Receipt,
+    Scope,
+    Stream,
+    Submission,
+)
+
+CONTRACT = 1
+"""The version of this interface. A driver states the one it was built for; others are refused."""
+
+Known = Callable[[], Collection[str]]
+"""The ids that somebody waits for, now. It is live: ask again, do not keep the answer."""
+
+Support = Literal["enforced", "accounted", "absent"]
+"""Of a resource: the engine holds the job to it, only counts it when placing, or knows it not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What an engine can do beyond the floor (submit, exit code, terminal state, cancel, logs).
+
+    A job that needs what is absent is refused before any I/O. What is declared is verified by the
+    conformance kit.
+    """
+
+    idempotency: Literal["exact", "best_effort", "none"] = "none"  #: same key, same job
+    idempotency_window: float | None = None  #: seconds that a key is remembered; None: as the job
+    push: bool = False  #: `watch` is told of changes instead of polling
+    absence: bool = False  #: its snapshot can say that a job is not held
+    history: bool = False  #: an ended job is still known to a client that comes later
+    no_reruns: bool = False  #: the engine promises to run a job's command at most once
+    timeout: bool = False  #: the engine ends a job that runs too long, with nobody watching
+    queue_timeout: bool = False  #: ... and one that waits too long
+    gang: bool = False  #: jobs that start together or not at all
+    cpu: Support = "absent"
+    memory: Support = "absent"
+    disk: Support = "absent"
+    gpu: Support = "absent"
+    image: bool = False  #: the command runs in a container image
+    env: bool = True  #: variables reach the command
+    secrets: bool = False  #: values reach the command by a way that shows them to nobody else
+    workdir: bool = True  #: the command's working directory can be chosen
+    upload: int | None = None  #: bytes of files that fit into a submission; None: none at all
+    streams: Literal["separate", "merged"] = "separate"  #: stdout and stderr; merged: all in stdout
+    labels: bool = False  #: labels are kept with the job and told by `list`
+    list: bool = False  #: jobs can be found again by their job set
+    explain: bool = False  #: it can say why a job waits
+    render: bool = False  #: it can show the native payload without sending it
+
+
+def setting(
+    default: Any = MISSING,
+    *,
+    help: str,
+    secret: bool = False,
+    env: str | None = None,
+    address: bool = False,
+    factory: Callable[[], Any] | None = None,
+) -> Any:
+    """A field of a driver's ``Settings`` or ``Options``: a flag, a profile key, a line of the docs.
+
+    `secret`: masked wherever it is shown. `env`: the engine's own variable for it (``NOMAD_ADDR``),
+    asked after every file and before the default. `address`: this one names the engine; it stands
+    in a reference where no profile is in use, and credentials from elsewhere never follow it there.
+    """
+    metadata = {"help": help, "secret": secret, "env": env, "address": address}
+    if factory is not None:
+        return field(default_factory=factory, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class NoOptions:
+    """A driver whose jobs have nothing of their own to ask for."""
+
+
+S = TypeVar("S")
+
+
+class BatchDriver(ABC, Generic[S]):
+    """One engine. Four verbs are required: submit, snapshot, cancel, read_logs.
+
+    Verbs are synchronous and may be called from several threads at once, but for one watch a scope.
+    They raise errors of :mod:`batchbridge.errors` and do not retry; the core does. The constructor
+    does no I/O and starts nothing.
+    """
+
+    name: ClassVar[str]  #: the entry point's name
+    contract: ClassVar[int]  #: the version of the contract it was built for: a literal
+    capabilities: ClassVar[Capabilities] = Capabilities()
+    Settings: ClassVar[type[Any]]  #: frozen dataclass: how to reach the engine
+    Options: ClassVar[type[Any]] = NoOptions  #: frozen dataclass: what a job may ask of it
+
+    def __init__(self, settings: S) -> None:
+        self.settings = settings
+
+    def scope_of(self, submission: Submission) -> Scope:
+        """The scope that this job will belong to. Pure. The default: one scope for all."""
+        return ()
+
+    @abstractmethod
+    def submit(self, submissions: Sequence[Submission]) -> Iterator[Receipt]:
+        """Hand jobs over; yield a receipt as soon as the engine owns, or refuses, each.
+
+        All are of one scope. The same key is the same job, as far as ``capabilities.idempotency``
+        says. A job that the engine refuses is ``Receipt.error``; what stops the call raises, and
+        then every key without a receipt has an unknown outcome.
+        """
+
+    @abstractmethod
+    def snapshot(self, scope: Scope, known: Collection[str]) -> Batch:
+        """All that the engine says now about the jobs in `known`; more is welcome.
+
+        One job's history may be told as several Seen, in order. Silence about a job says nothing;
+        Absent says that an authoritative answer denies it.
+        """
+
+    @abstractmethod
+    def cancel(self, refs: Sequence[JobRef], *, reason: str) -> None:
+        """Ask for their end, queued ones first. Unknown and finished jobs are fine.
+
+        Returning means that the engine was asked. What became of it is observed.
+        """
+
+    @abstractmethod
+    def read_logs(
+        self,
+        ref: JobRef,
+        attempt: int,
+        stream: Stream,
+        cursor: str | None,
+        *,
+        ended: bool,
+        wait: float,
+    ) -> LogPage:
+        """The bytes after `cursor` (None: from the start), waiting up to `wait` seconds for some.
+
+        Every byte that the engine still has is delivered once and in order to whoever hands the
+        cursors on. `ended`: the attempt is known to be over, so an end reached is ``eof``. Not
+        started yet is an empty page.
+        """
+
+    # -- optional ----------------------------------------------------------------------------
+
+    def watch(self, scope: Scope, cursor: str | None, known: Known) -> Iterator[Batch]:
+        """Batches as the engine tells them, until closed; for drivers that declare ``push``.
+
+        The first batch, empty or not, means that nothing after it is missed. At least one a second
+        follows outside an engine call, empty when nothing happened. Raises CursorExpired where
+        `cursor` no longer leads on. A blocking stream gets all that from
+        :func:`batchbridge.streams.bridged`. Without ``push`` the core polls :meth:`snapshot`.
+        """
+        raise NotImplementedError(f"{self.name} does not push")
+
+    def list(self, job_set: str | None) -> Iterable[Listed]:
+        """The jobs of that set (None: all of this user) that the engine still knows."""
+        raise NotImplementedError(f"{self.name} does not list")
+
+    def explain(self, ref: JobRef) -> Explanation | None:
+        """Why this job is not running; None when there is nothing to say."""
+        return None
+
+    def render(self, submission: Submission) -> Mapping[str, Any]:
+        """Exactly what :meth:`submit` would send, as JSON values; secrets are named, not shown."""
+        raise NotImplementedError(f"{self.name} does not render")
+
+    def hints(self, ref: JobRef) -> Mapping[str, str]:
+        """Where else to look, for people: label -> link or command. Pure."""
+        return {}
+
+    def probe(self) -> Iterable[Check]:
+        """Look whether the engine can be used from here; problems are checks that are not ok."""
+        return ()
+
+    def close(self) -> None:
+        """Let go of connections. Jobs go on."""

@@ -1,0 +1,474 @@
+"""The nouns: frozen data classes that the core, the drivers and their users share.
+
+Nothing here does I/O, and nothing here knows an engine. Times are seconds since the epoch in UTC,
+durations are seconds, sizes are bytes; :func:`rfc3339` is how a time is shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any, Literal, Self, TypeAlias
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from batchbridge.errors import BatchBridgeError, SpecError
+
+Scope: TypeAlias = tuple[str, ...]
+"""What one watch covers, e.g. ``()``, ``("namespace",)``, ``("queue", "job set")``."""
+
+Stream: TypeAlias = Literal["stdout", "stderr"]
+
+
+class JobState(StrEnum):
+    """Where a job is. The order is in :data:`batchbridge.states.ORDER`."""
+
+    SUBMITTED = "SUBMITTED"  #: the engine owns the job
+    QUEUED = "QUEUED"  #: it waits for a place
+    LEASED = "LEASED"  #: a place is promised
+    PENDING = "PENDING"  #: the place is being prepared: image pull, volumes, set-up
+    RUNNING = "RUNNING"  #: the command runs
+    SUCCEEDED = "SUCCEEDED"  #: the command ended with exit code 0
+    FAILED = "FAILED"  #: it ended otherwise, or could not be run; the cause says why
+    CANCELLED = "CANCELLED"  #: somebody asked for its end
+    LOST = "LOST"  #: the engine has forgotten it, on evidence
+
+    @property
+    def ending(self) -> bool:
+        """Whether an attempt in this state has ended."""
+        return self in _ENDINGS
+
+
+_ENDINGS = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.LOST})
+
+
+class Cause(StrEnum):
+    """Why a job ended: a second axis beside the state. ``SUCCEEDED`` has none."""
+
+    EXIT_CODE = "EXIT_CODE"
+    SIGNAL = "SIGNAL"
+    OOM = "OOM"
+    TIMEOUT = "TIMEOUT"
+    PREEMPTED = "PREEMPTED"
+    EVICTED = "EVICTED"
+    NODE_LOST = "NODE_LOST"
+    IMAGE = "IMAGE"
+    START_ERROR = "START_ERROR"
+    SPEC = "SPEC"
+    REJECTED = "REJECTED"  #: refused by the engine after it had accepted the job
+    UNSCHEDULABLE = "UNSCHEDULABLE"  #: the queue timeout passed
+    CANCELLED = "CANCELLED"
+    UNKNOWN = "UNKNOWN"  #: the engine did not say; counts as empty
+
+
+# -- what a user asks for --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """One command and what it needs. :meth:`parse` reads the form of files and keyword arguments.
+
+    A value of ``None`` means: the engine's default. What an engine cannot give is refused before
+    any I/O (:class:`~batchbridge.errors.Unsupported`), never dropped.
+    """
+
+    command: tuple[str, ...]  #: program and arguments; no shell is added
+    name: str = ""  #: for people; need not be unique
+    env: Mapping[str, str] = field(default_factory=dict)  #: the only variables that travel
+    secrets: Mapping[str, str] = field(default_factory=dict)  #: NAME -> source, see `secrets`
+    cpu: float | None = None  #: cores
+    memory: int | None = None  #: bytes
+    disk: int | None = None  #: bytes
+    gpu: int | None = None  #: devices
+    image: str | None = None
+    workdir: str | None = None
+    upload: tuple[str, ...] = ()  #: paths of the submitter that travel with the job
+    timeout: float | None = None  #: seconds that the command may run
+    queue_timeout: float | None = None  #: seconds from submit to the start of the command
+    labels: Mapping[str, str] = field(default_factory=dict)
+    job_set: str | None = None  #: the name of jobs that belong together
+    options: Mapping[str, Any] = field(default_factory=dict)  #: the driver's own, see `Options`
+    reruns: bool = False  #: may the engine run the command again? Two processes at one task
+
+    def __post_init__(self) -> None:
+        _check(bool(self.command) and bool(self.command[0]), "command", "is empty")
+        for name in ("cpu", "memory", "disk", "timeout", "queue_timeout"):
+            value = getattr(self, name)
+            _check(value is None or 0 < value < float("inf"), name, "must be more than 0")
+        _check(self.gpu is None or self.gpu >= 0, "gpu", "must not be negative")
+        for name in (*self.env, *self.secrets):
+            _check(_VARIABLE.fullmatch(name) is not None, "env", f"{name!r} is no variable name")
+        twice = sorted(self.env.keys() & self.secrets.keys())
+        _check(not twice, "secrets", f"{', '.join(twice)} is named in env too")
+        _check(_no_nul(self), "command", "holds a NUL byte")
+
+    @classmethod
+    def parse(cls, form: Mapping[str, Any]) -> Self:
+        """Read the form that a jobs file, the flags and keyword arguments share.
+
+        Sizes may be ``"4G"`` (K, M, G, T are powers of 1024), times ``"90s"``, ``"10m"``, ``"2h"``;
+        ``command`` is a list, or a string for ``sh -c``. Raises :class:`SpecError` naming the
+        field, with a suggestion where a name is unknown.
+        """
+        known = [f.name for f in fields(cls)]
+        for name in form:
+            _check(name in known, str(name), "is no field of a job" + suggestion(str(name), known))
+        plain = {k: _READERS.get(k, _same)(k, v) for k, v in form.items() if v is not None}
+        _check("command" in plain, "command", "is missing")
+        spec: Self = convert(plain, cls)
+        return spec
+
+    def to_json(self) -> dict[str, Any]:
+        """The same form again, without what is at its default: ``parse`` of it is equal."""
+        everything: dict[str, Any] = msgspec.to_builtins(self)
+        blank = JobSpec(command=self.command)
+        return {
+            k: v
+            for k, v in everything.items()
+            if k == "command" or getattr(self, k) != getattr(blank, k)
+        }
+
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(?:i?B?)", re.IGNORECASE)
+_TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)")
+_SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50}
+_TIMES = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _check(holds: bool, path: str, problem: str) -> None:
+    if not holds:
+        raise SpecError(f"{path} {problem}", path=path)
+
+
+def _no_nul(spec: JobSpec) -> bool:
+    return not any("\0" in text for text in (*spec.command, *spec.env.values(), spec.name))
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` where a known name is near, else the empty string."""
+    near = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def convert(value: Any, kind: type[Any], *, path: str = "") -> Any:
+    """`value` as `kind` (a data class or a type), strictly; SpecError with the place if not."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        text, _, place = str(error).partition(" - at `$")
+        where = ".".join(filter(None, (path, place.strip("`.")))) or "value"
+        raise SpecError(f"{where}: {text}", path=where) from None
+
+
+def read_size(path: str, value: Any) -> int:
+    """Bytes from ``4096`` or ``"4G"``; SpecError otherwise."""
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match:
+        return int(float(match[1]) * _SIZES[match[2].upper()])
+    _check(isinstance(value, int) and not isinstance(value, bool), path, f"{value!r} is no size")
+    return int(value)
+
+
+def read_time(path: str, value: Any) -> float:
+    """Seconds from ``90`` or ``"90s"``, ``"10m"``, ``"2h"``, ``"1d"``; SpecError otherwise."""
+    match = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match:
+        return float(match[1]) * _TIMES[match[2]]
+    usable = isinstance(value, int | float) and not isinstance(value, bool)
+    _check(usable, path, f"{value!r} is no time, such as '90s', '10m' or '2h'")
+    return float(value)
+
+
+def _read_command(path: str, value: Any) -> Any:
+    return ["sh", "-c", value] if isinstance(value, str) else value
+
+
+def _read_number(path: str, value: Any) -> Any:
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        raise SpecError(f"{path}: {value!r} is no number", path=path) from None
+
+
+def _same(path: str, value: Any) -> Any:
+    return value
+
+
+_READERS = {
+    "command": _read_command,
+    "cpu": _read_number,
+    "memory": read_size,
+    "disk": read_size,
+    "timeout": read_time,
+    "queue_timeout": read_time,
+}
+
+
+class Secret:
+    """A value that must not be seen: it has no useful repr, no equality, no pickle, no JSON."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value, for the one place that hands it to the engine."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        raise TypeError("a secret is not written down")
+
+
+@dataclass(frozen=True, slots=True)
+class Gang:
+    """Jobs that start together or not at all; ``index`` counts from 0 to ``size - 1``."""
+
+    id: str
+    size: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The user's files as one gzipped tar: in ``data``, or fetched from ``location``.
+
+    ``location`` is an ``https://`` address that may be read as it is, or ``file:///shared/path``.
+    """
+
+    digest: str  #: sha256 of the archive, hex
+    size: int  #: bytes of the archive
+    data: bytes | None = field(default=None, repr=False)
+    location: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a driver gets: a spec, and the key that makes submitting it idempotent in its scope."""
+
+    key: str
+    spec: JobSpec
+    job_set: str
+    user: str
+    gang: Gang | None = None
+    files: Files | None = None
+    secrets: Mapping[str, Secret] = field(default_factory=dict, repr=False)
+
+    @property
+    def digest(self) -> str:
+        """Hex sha256 of the spec and its files; equal for equal work, wherever it is submitted.
+
+        The job set is left out: its default names the day, and a repeated submit may cross it.
+        """
+        form = {**self.spec.to_json(), "job_set": None, "upload": None}
+        form["files"] = self.files.digest if self.files else None
+        return sha256(msgspec.json.encode(form, order="sorted")).hexdigest()
+
+
+# -- what an engine says ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The engine said this of one attempt of one job. A fact, never a conclusion.
+
+    An ending is ``final`` when the engine will do nothing more, ``again`` when it ends this attempt
+    and opens the next, and provisional with neither. Raises ValueError where the fields contradict
+    each other, so that a driver's slip shows at once.
+    """
+
+    id: str
+    state: JobState
+    attempt: int | None = None  #: counted from 1 by the engine, or None: the core counts
+    again: bool = False
+    final: bool = False
+    seq: tuple[int, ...] | None = None  #: orders what it stands on; one per observation
+    at: float | None = None  #: on the engine's clock
+    cause: Cause | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    message: str = ""
+    node: str = ""
+
+    def __post_init__(self) -> None:
+        problem = _contradiction(self)
+        if problem:
+            raise ValueError(f"{problem}: {self.id} {self.state}")
+
+
+def _contradiction(seen: Seen) -> str:
+    ended = seen.state.ending
+    facts = seen.exit_code is not None or seen.signal is not None or seen.cause is not None
+    if not ended:
+        return (
+            "only an ending is final, again, or has a cause"
+            if (facts or seen.again or seen.final)
+            else _bad_attempt(seen)
+        )
+    if seen.state is JobState.LOST:
+        return "LOST is concluded by the core, from Absent"
+    if seen.again and (seen.final or seen.seq is None):
+        return "again is not final, and needs a seq"
+    if seen.exit_code is not None and seen.signal is not None:
+        return "exit_code and signal exclude each other"
+    if seen.state is JobState.SUCCEEDED and (seen.exit_code or seen.signal or seen.cause):
+        return "a success has exit code 0 and no cause"
+    return _bad_attempt(seen)
+
+
+def _bad_attempt(seen: Seen) -> str:
+    return "attempts count from 1" if seen.attempt is not None and seen.attempt < 1 else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """An authoritative answer denies holding a job that was asked for. ``at``: the asker's clock.
+
+    "Not yet known" is silence. A driver that cannot tell the two apart never says this.
+    """
+
+    id: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What the client asked of the engine (cancel, timeout), and why. ``at``: the asker's clock.
+
+    Where a cancel enforces an earlier ending (a job that may not be run again), that ending's
+    exit code, signal and message come along.
+    """
+
+    cause: Cause
+    at: float
+    exit_code: int | None = None
+    signal: int | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A snapshot was answered at ``now``, on the asker's clock."""
+
+    now: float
+
+
+Observation: TypeAlias = Seen | Absent | Intent | Tick
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Observations in order, and where a watch resumes; a cursor of None means: unchanged."""
+
+    observations: tuple[Seen | Absent, ...] = ()
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of one submission. ``id`` and ``error`` exclude each other.
+
+    ``created`` is False when the key was known and this is the older job, None when the engine
+    does not tell.
+    """
+
+    key: str
+    id: str | None = None
+    created: bool | None = None
+    error: BatchBridgeError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """The next bytes of one stream of one attempt, and the cursor that follows them.
+
+    ``eof``: nothing can follow. ``truncated``: bytes before ``data`` were lost to rotation or
+    garbage collection.
+    """
+
+    data: bytes
+    cursor: str
+    eof: bool = False
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One job that an engine holds, as :meth:`BatchDriver.list` tells it."""
+
+    scope: Scope
+    name: str
+    job_set: str
+    user: str
+    seen: Seen
+    submitted_at: float | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a job is where it is: one sentence, and what to do about it (may be empty)."""
+
+    summary: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that ``batchbridge doctor`` looked at."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+# -- names and times -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class JobRef:
+    """``backend://profile/scope…/id``: all it takes to find a job again. It holds no secret.
+
+    ``profile`` is a profile's name, or, where settings were given ad hoc, the engine's address.
+    """
+
+    backend: str
+    profile: str
+    scope: Scope
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.backend}://" + "/".join(
+            quote(part, safe="") for part in (self.profile, *self.scope, self.id)
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The reference that `text` writes; SpecError where it is none."""
+        backend, separator, rest = text.partition("://")
+        parts = tuple(unquote(part) for part in rest.split("/"))
+        if not (separator and backend and len(parts) >= 2 and all(parts)):
+            raise SpecError(
+                f"{text!r} is no reference such as 'local://local/01j…'",
+                path="ref",
+                remedy="batchbridge list shows the references of your jobs",
+            )
+        return cls(backend, parts[0], parts[1:-1], parts[-1])
+
+
+def rfc3339(at: float | None) -> str | None:
+    """``2026-11-21T10:00:00.123Z``; None stays None."""
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

@@ -51,6 +51,7 @@ class Capabilities:
     push: bool = False  #: `watch` is told of changes instead of polling
     absence: bool = False  #: its snapshot can say that a job is not held
     history: bool = False  #: an ended job is still known to a client that comes later
+    counts_attempts: bool = False  #: every Seen says of which attempt; each keeps its own logs
     no_reruns: bool = False  #: the engine promises to run a job's command at most once
     timeout: bool = False  #: the engine ends a job that runs too long, with nobody watching
     queue_timeout: bool = False  #: ... and one that waits too long

@@ -1,0 +1,70 @@
+"""A blocking stream as a watch: what a driver over HTTP or gRPC streaming needs, and nothing more."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from batchbridge.errors import TransportError
+
+T = TypeVar("T")
+
+HEARTBEAT = 1.0
+"""Seconds after which a silent stream yields None."""
+
+
+class _End(Exception):
+    """The source ended; its cause, if any, is what it ended with."""
+
+
+def bridged(
+    source: Callable[[], Iterable[T]],
+    break_off: Callable[[], None],
+    *,
+    capacity: int = 10_000,
+) -> Iterator[T | None]:
+    """Read `source()` in a thread of its own; yield its items, and None after a second of silence.
+
+    An error of the source is raised here, after the items before it. A reader that falls more than
+    `capacity` items behind gets TransportError: the rest is a gap, and a snapshot must fill it.
+    Closing the generator calls `break_off`, which must make a blocked read return, and waits for
+    the thread.
+    """
+    items: queue.Queue[T | _End] = queue.Queue(capacity + 1)
+    thread = threading.Thread(
+        target=_read, args=(source, items, capacity), name="batchbridge-stream", daemon=True
+    )
+    thread.start()
+    try:
+        yield from _drain(items)
+    finally:
+        break_off()
+        thread.join(timeout=5)
+
+
+def _read(source: Callable[[], Iterable[T]], items: queue.Queue[T | _End], capacity: int) -> None:
+    end = _End()
+    try:
+        for item in source():
+            if items.qsize() >= capacity:
+                raise TransportError(f"fell {capacity} messages behind the engine's stream")
+            items.put(item)
+    except BaseException as error:
+        end.__cause__ = error
+    items.put(end)
+
+
+def _drain(items: queue.Queue[T | _End]) -> Iterator[T | None]:
+    while True:
+        try:
+            item = items.get(timeout=HEARTBEAT)
+        except queue.Empty:
+            yield None
+            continue
+        if isinstance(item, _End):
+            if item.__cause__ is not None:
+                raise item.__cause__
+            return
+        yield item

@@ -323,6 +323,8 @@ def _contradiction(seen: Seen) -> str:
         return "exit_code and signal exclude each other"
     if seen.state is JobState.SUCCEEDED and (seen.exit_code or seen.signal or seen.cause):
         return "a success has exit code 0 and no cause"
+    if seen.state is JobState.FAILED and seen.cause is Cause.CANCELLED:
+        return "what was cancelled is CANCELLED, not FAILED"
     return _bad_attempt(seen)
 
 

@@ -20,8 +20,11 @@ What :func:`fold` guarantees, for any history whatever (duplicated, reordered, c
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace as altered
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from batchbridge.model import Absent, Cause, Intent, JobState, Observation, Seen, Tick
 
@@ -48,7 +51,7 @@ ORDER: dict[JobState, int] = {
 
 
 class Transition(NamedTuple):
-    """One arrow of the state diagram."""
+    """One arrow of the state diagram. SUBMITTED comes before every attempt, whatever its number."""
 
     before: JobState
     after: JobState
@@ -76,9 +79,11 @@ TRANSITIONS: frozenset[Transition] = frozenset(_transitions())
 """Every legal change. LEASED and PENDING are optional; "overruled" leaves a provisional ending."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What is concluded of one job so far. A new one has no state: nobody has answered for it."""
+class Record(Struct, frozen=True):
+    """What is concluded of one job so far. A new one has no state: nobody has answered for it.
+
+    A msgspec struct, because a changed copy costs a twentieth of a data class's.
+    """
 
     id: str
     state: JobState | None = None
@@ -98,6 +103,7 @@ class Record:
     seq: tuple[int, ...] | None = None
     ended_seq: tuple[int, ...] | None = None
     settling_since: float | None = None
+    revived: bool = False  # life was shown since the ending that settles was last told
     absences: tuple[int, float, float] | None = None  # how many, the first's time, the last's
 
     @property
@@ -128,9 +134,11 @@ class Record:
         return self.exit_code or (128 + self.signal if self.signal else 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One step of a record. ``inferred``: nobody said so, what followed implies it."""
+class Change(Struct, frozen=True):
+    """One step of a record. ``inferred``: nobody said so, what followed implies it.
+
+    One that leaves state and attempt as they were says that the ending is now terminal.
+    """
 
     record: Record
     at: float | None
@@ -159,15 +167,15 @@ def fold(record: Record, observation: Observation) -> Folded:
 
 def _seen(record: Record, seen: Seen) -> Folded:
     if record.terminal:
-        return _fill_terminal(record, seen), ()
+        return _completed(record, seen), ()
     if _stale(record, seen):
         return record, ()
     unordered = record.seq is not None and seen.seq is None
-    opens = _opens(record, seen)
+    attempt = _spoken_of(record, seen)
     record = _noted(record, seen)
-    if not seen.state.ending:
-        return (record, ()) if unordered else _live(record, seen, opens)
-    return _ending(record, seen, opens)
+    if seen.state.ending:
+        return _ending(record, seen, attempt)
+    return (record, ()) if unordered else _live(record, seen, attempt)
 
 
 def _stale(record: Record, seen: Seen) -> bool:
@@ -178,9 +186,9 @@ def _stale(record: Record, seen: Seen) -> bool:
     return seen.seq <= record.seq
 
 
-def _opens(record: Record, seen: Seen) -> int:
+def _spoken_of(record: Record, seen: Seen) -> int:
     """The attempt that `seen` speaks of."""
-    if seen.attempt is not None:
+    if seen.attempt is not None and seen.state is not JobState.SUBMITTED:
         return seen.attempt
     requeued = (
         record.settling
@@ -192,39 +200,34 @@ def _opens(record: Record, seen: Seen) -> int:
 
 def _noted(record: Record, seen: Seen) -> Record:
     """The record once `seen` is accepted as evidence, whatever it changes."""
-    alive = record.settling and not seen.state.ending
-    seq = max(filter(None, (record.seq, seen.seq)), default=None)
-    same = seq == record.seq and record.absences is None and not record.missing
-    if same and not (alive and record.settling_since is not None):
-        return record
-    since = None if alive else record.settling_since
-    return replace(record, seq=seq, absences=None, missing=False, settling_since=since)
+    seq = record.seq
+    if seen.seq is not None and (seq is None or seen.seq > seq):
+        seq = seen.seq
+    revived = record.settling and not seen.state.ending
+    return replace(record, seq=seq, absences=None, missing=False, revived=revived)
 
 
 def _live(record: Record, seen: Seen, attempt: int) -> Folded:
     if attempt == record.attempt and record.state is not None:
         if ORDER[seen.state] < ORDER[record.state] or record.settling:
-            return _filled(record, seen), ()
+            return _placed(record, seen), ()
         if seen.state is record.state:
-            return _refreshed(record, seen), ()
-    changes = _path(record, seen, attempt)
-    record = changes[-1].record if changes else record
-    record = _filled(replace(_at(record, seen.state, attempt)), seen)
+            record = _placed(record, seen)
+            return replace(record, message=seen.message or record.message), ()
+    inferred = _path(record, seen, attempt)
+    record = inferred[-1].record if inferred else record
+    record = _placed(_at(record, seen.state, attempt), seen)
     record = replace(record, message=seen.message, node=seen.node or record.node)
-    return record, (*changes, Change(record, seen.at))
+    return record, (*inferred, Change(record, seen.at))
 
 
 def _ending(record: Record, seen: Seen, attempt: int) -> Folded:
     changes = _path(record, seen, attempt)
-    before = changes[-1].record if changes else record
-    ended = _ended(_attempt(before, attempt), _meant(seen, before.intent))
+    before = _opened(changes[-1].record if changes else record, attempt)
+    ended = _ended(before, _meant(seen, before.intent))
     if seen.seq is not None:
         ended = replace(ended, ended_seq=seen.seq)
-    if (ended.state, ended.attempt, ended.terminal) != (
-        before.state,
-        before.attempt,
-        before.terminal,
-    ):
+    if (ended.state, ended.terminal) != (before.state, before.terminal):
         changes = (*changes, Change(ended, seen.at))
     if not seen.again:
         return ended, changes
@@ -234,163 +237,115 @@ def _ending(record: Record, seen: Seen, attempt: int) -> Folded:
 
 def _path(record: Record, seen: Seen, attempt: int) -> tuple[Change, ...]:
     """The skipped states, filled in: SUBMITTED, QUEUED, and RUNNING where the command must have."""
+    ran = seen.state is JobState.SUCCEEDED or seen.exit_code is not None
+    steps = (JobState.SUBMITTED, JobState.QUEUED, JobState.RUNNING)
+    reached = -1 if record.state is None else 0
+    if record.state is not None and attempt == record.attempt:
+        reached = ORDER[record.state]
     changes: list[Change] = []
-    for state in (JobState.SUBMITTED, JobState.QUEUED, JobState.RUNNING):
-        target = 1 if state is JobState.SUBMITTED else attempt
-        if _skips(record, state, target, seen):
-            record = _at(record, state, target)
+    for state in steps if ran else steps[:2]:
+        if reached < ORDER[state] < ORDER[seen.state]:
+            record = _at(record, state, 1 if state is JobState.SUBMITTED else attempt)
             changes.append(Change(record, seen.at, inferred=True))
     return tuple(changes)
 
 
-def _skips(record: Record, state: JobState, attempt: int, seen: Seen) -> bool:
-    if record.state is None:
-        return seen.state is not JobState.SUBMITTED
-    if state is JobState.SUBMITTED or ORDER[state] >= ORDER[seen.state]:
-        return False
-    if attempt == record.attempt and ORDER[state] <= ORDER[record.state]:
-        return False
-    ran = seen.state is JobState.SUCCEEDED or seen.exit_code is not None
-    return state is JobState.QUEUED or ran
-
-
-def _attempt(record: Record, attempt: int) -> Record:
-    """The record at the start of that attempt: what the last one left behind is cleared."""
+def _opened(record: Record, attempt: int) -> Record:
+    """The record at the start of that attempt: what the last one left behind is gone."""
     if attempt == record.attempt:
         return record
-    cleared = replace(record, attempt=attempt, message="", node="", started_at=None)
-    cleared = replace(cleared, cause=None, exit_code=None, signal=None, finished_at=None)
-    return replace(cleared, state=None, ended_seq=None, settling_since=None)
+    return Record(
+        record.id,
+        attempt=attempt,
+        submitted_at=record.submitted_at,
+        intent=record.intent,
+        seq=record.seq,
+    )
 
 
 def _at(record: Record, state: JobState, attempt: int) -> Record:
-    return replace(_attempt(record, attempt), state=state)
+    return replace(_opened(record, attempt), state=state)
 
 
-def _filled(record: Record, seen: Seen) -> Record:
-    """Times and places that were unknown; no fact that is known is changed."""
-    submitted = record.submitted_at
-    started = record.started_at
+def _placed(record: Record, seen: Seen) -> Record:
+    """Times and a place that were unknown; nothing that is known is changed."""
+    submitted, started = record.submitted_at, record.started_at
     if seen.state is JobState.SUBMITTED and submitted is None:
         submitted = seen.at
     if seen.state is JobState.RUNNING and started is None:
         started = seen.at
     node = record.node or seen.node
-    if (submitted, started, node) == (record.submitted_at, record.started_at, record.node):
-        return record
     return replace(record, submitted_at=submitted, started_at=started, node=node)
 
 
-def _refreshed(record: Record, seen: Seen) -> Record:
-    """The same state again: its message and node may be newer."""
-    message, node = seen.message or record.message, seen.node or record.node
-    record = _filled(record, seen)
-    if (message, node) == (record.message, record.node):
-        return record
-    return replace(record, message=message, node=node)
-
-
-class _Facts(NamedTuple):
-    """How an attempt ended; what is None, UNKNOWN or empty is not known."""
-
-    state: JobState
-    cause: Cause | None
-    exit_code: int | None
-    signal: int | None
-    message: str
-    node: str
-    at: float | None
-    final: bool
-
-
-def _meant(seen: Seen, intent: Intent | None) -> _Facts:
+def _meant(seen: Seen, intent: Intent | None) -> Seen:
     """The ending as it is meant: a cancel that enforces another cause is a failure by it."""
-    facts = _Facts(*(getattr(seen, name) for name in _Facts._fields))
     if seen.state is not JobState.CANCELLED:
-        return facts
+        return seen
     cause = intent.cause if intent else seen.cause or Cause.CANCELLED
     state = JobState.CANCELLED if cause is Cause.CANCELLED else JobState.FAILED
-    facts = facts._replace(state=state, cause=cause)
-    if intent is None or (intent.exit_code is None and intent.signal is None):
-        return facts._replace(message=seen.message or (intent.message if intent else ""))
-    return facts._replace(
+    seen = altered(seen, state=state, cause=cause)
+    if intent is None:
+        return seen
+    if intent.exit_code is None and intent.signal is None:
+        return altered(seen, message=seen.message or intent.message)
+    return altered(
+        seen,
         exit_code=intent.exit_code,
         signal=intent.signal,
         message=intent.message or seen.message,
     )
 
 
-def _ended(record: Record, facts: _Facts) -> Record:
-    """The record with this ending: the first, one that fills a standing one, or overrules it."""
-    stands = record.settling
-    if stands and not facts.final:
-        return _fill(record, facts)
-    if stands and facts.state is record.state:
-        facts = _over(facts, record)
+def _ended(record: Record, seen: Seen) -> Record:
+    """The record with this ending: its first, or one that completes or overrules the standing one.
+
+    Where both endings know a fact the standing one's is kept, unless `seen` makes it final.
+    """
+    if record.state is not seen.state:
+        if record.settling and not seen.final:
+            return record
+        record = replace(
+            record, state=seen.state, cause=None, exit_code=None, signal=None, message=""
+        )
+    first, second = (seen, record) if seen.final and not record.terminal else (record, seen)
+    coded = second if first.exit_code is None and first.signal is None else first
+    succeeded = seen.state is JobState.SUCCEEDED
+    times = (seen.at, record.finished_at) if first is seen else (record.finished_at, seen.at)
     return replace(
         record,
-        state=facts.state,
-        cause=_cause(facts),
-        exit_code=facts.exit_code,
-        signal=facts.signal,
-        message=facts.message or (record.message if stands else ""),
-        node=facts.node or record.node,
-        finished_at=record.finished_at if facts.at is None else facts.at,
-        terminal=facts.final,
+        cause=None if succeeded else _cause(first.cause, second.cause, coded),
+        exit_code=coded.exit_code,
+        signal=coded.signal,
+        message=first.message or second.message,
+        node=first.node or second.node,
+        finished_at=times[1] if times[0] is None else times[0],
+        terminal=record.terminal or seen.final,
     )
 
 
-def _cause(facts: _Facts) -> Cause | None:
-    if facts.state is JobState.SUCCEEDED:
-        return None
-    if facts.state is JobState.CANCELLED:
-        return Cause.CANCELLED
-    if facts.cause not in (None, Cause.UNKNOWN):
-        return facts.cause
-    if facts.exit_code:
-        return Cause.EXIT_CODE
-    return Cause.SIGNAL if facts.signal else Cause.UNKNOWN
+def _cause(first: Cause | None, second: Cause | None, coded: Seen | Record) -> Cause:
+    """The cause that is told first, else the one told second, unless the code says it better."""
+    derived = Cause.SIGNAL if coded.signal else Cause.UNKNOWN
+    if coded.exit_code:
+        derived = Cause.EXIT_CODE
+    if first not in (None, Cause.UNKNOWN):
+        return first
+    if second in (None, Cause.UNKNOWN):
+        return derived
+    by_code = second in (Cause.EXIT_CODE, Cause.SIGNAL) and derived is not Cause.UNKNOWN
+    return derived if by_code else second
 
 
-def _over(facts: _Facts, record: Record) -> _Facts:
-    """A final ending, completed by the provisional one of the same state."""
-    known = facts.exit_code is not None or facts.signal is not None
-    return facts._replace(
-        cause=record.cause if facts.cause in (None, Cause.UNKNOWN) else facts.cause,
-        exit_code=facts.exit_code if known else record.exit_code,
-        signal=facts.signal if known else record.signal,
-    )
-
-
-def _fill(record: Record, facts: _Facts) -> Record:
-    """What the record lacks, from an ending of the same state; other states add nothing."""
-    if facts.state is not record.state:
-        return record
-    known = record.exit_code is not None or record.signal is not None
-    exit_code = record.exit_code if known else facts.exit_code
-    signal = record.signal if known else facts.signal
-    vague = record.cause in (None, Cause.UNKNOWN)
-    return replace(
-        record,
-        cause=_cause(facts._replace(exit_code=exit_code, signal=signal)) if vague else record.cause,
-        exit_code=exit_code,
-        signal=signal,
-        message=record.message or facts.message,
-        node=record.node or facts.node,
-        finished_at=record.finished_at if record.finished_at is not None else facts.at,
-    )
-
-
-def _fill_terminal(record: Record, seen: Seen) -> Record:
+def _completed(record: Record, seen: Seen) -> Record:
+    """A terminal record, and what `seen` knows of the same end that it does not."""
+    meant = _meant(seen, record.intent)
     same_attempt = seen.attempt is not None and seen.attempt == record.attempt
-    facts = _meant(seen, record.intent)
-    same_end = seen.attempt is None and seen.final and facts.state is record.state
-    if not (same_attempt or same_end):
+    if not (same_attempt or (seen.attempt is None and seen.final)):
         return record
     if not seen.state.ending:
-        return _filled(record, seen)
-    filled = _fill(record, facts)
-    return record if filled == record else filled
+        return _placed(record, seen)
+    return _ended(record, meant) if meant.state is record.state else record
 
 
 # -- what the asker concludes ----------------------------------------------------------------
@@ -413,29 +368,31 @@ def _absent(record: Record, absent: Absent) -> Folded:
 def _vanished(record: Record, at: float) -> Folded:
     """Denied often enough: the standing ending, else what was asked for, else LOST."""
     if record.settling:
-        record = replace(record, terminal=True)
-        return record, (Change(record, at),)
+        return _settled(record, at)
+    cancelled = Seen(record.id, JobState.CANCELLED, final=True, at=at)
     if record.intent is not None:
-        asked = Seen(record.id, JobState.CANCELLED, final=True, at=at)
-        return _ending(record, asked, record.attempt)
-    filled = _path(record, Seen(record.id, JobState.CANCELLED, at=at), record.attempt)
-    record = filled[-1].record if filled else record
+        return _ending(record, cancelled, record.attempt)
+    inferred = _path(record, cancelled, record.attempt)
     record = replace(
-        record,
+        inferred[-1].record if inferred else record,
         state=JobState.LOST,
         cause=Cause.UNKNOWN,
         message="the engine no longer knows this job, and never said how it ended",
         terminal=True,
     )
-    return record, (*filled, Change(record, at))
+    return record, (*inferred, Change(record, at))
+
+
+def _settled(record: Record, at: float) -> Folded:
+    record = replace(record, terminal=True)
+    return record, (Change(record, at),)
 
 
 def _tick(record: Record, tick: Tick) -> Folded:
     if not record.settling:
         return record, ()
-    if record.settling_since is None:
-        return replace(record, settling_since=tick.now), ()
+    if record.settling_since is None or record.revived:
+        return replace(record, settling_since=tick.now, revived=False), ()
     if tick.now - record.settling_since < SETTLE:
         return record, ()
-    record = replace(record, terminal=True)
-    return record, (Change(record, tick.now),)
+    return _settled(record, tick.now)

@@ -1,0 +1,140 @@
+"""What this user has submitted from this machine: one small SQLite file. A convenience.
+
+A row is written before the engine is asked and completed with its answer, so that a lost answer is
+seen as "outcome unknown". No value of a secret is in it. If it cannot be written, a warning is all.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchbridge.model import Submission
+
+log = logging.getLogger("batchbridge")
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS submissions (
+  profile TEXT NOT NULL, scope TEXT NOT NULL, key TEXT NOT NULL,
+  name TEXT NOT NULL, job_set TEXT NOT NULL, spec TEXT NOT NULL, asked_at REAL NOT NULL,
+  ref TEXT, error TEXT,
+  PRIMARY KEY (profile, scope, key)
+)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One submission. Neither `ref` nor `error`: its outcome is unknown."""
+
+    profile: str
+    key: str
+    name: str
+    job_set: str
+    spec: dict[str, Any]
+    asked_at: float
+    ref: str | None
+    error: str | None
+
+    @property
+    def unknown(self) -> bool:
+        """The engine was asked, and its answer never came."""
+        return self.ref is None and self.error is None
+
+
+class Journal:
+    """The file. Safe from several threads and processes; no method raises."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or default_path()
+        self._lock = threading.Lock()
+        self._warned = False
+
+    def asked(self, profile: str, scope: Sequence[str], submissions: Iterable[Submission]) -> None:
+        """Note these submissions before the engine is asked."""
+        rows = [
+            (profile, json.dumps(scope), s.key, s.spec.name, s.job_set, _spec(s), time.time())
+            for s in submissions
+        ]
+        self._write(
+            "INSERT INTO submissions (profile, scope, key, name, job_set, spec, asked_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET asked_at = excluded.asked_at",
+            rows,
+        )
+
+    def answered(
+        self,
+        profile: str,
+        scope: Sequence[str],
+        answers: Iterable[tuple[str, str | None, str | None]],
+    ) -> None:
+        """Note what came of them: ``(key, ref, error)``."""
+        self._write(
+            "UPDATE submissions SET ref = COALESCE(?, ref), error = ?"
+            " WHERE profile = ? AND scope = ? AND key = ?",
+            [(ref, error, profile, json.dumps(scope), key) for key, ref, error in answers],
+        )
+
+    def entries(
+        self, *, since: float = 0.0, job_set: str | None = None, ref: str | None = None
+    ) -> list[Entry]:
+        """The submissions since then, of that set, with that reference; the newest first."""
+        query = (
+            "SELECT profile, key, name, job_set, spec, asked_at, ref, error FROM submissions"
+            " WHERE asked_at >= :since AND (:job_set IS NULL OR job_set = :job_set)"
+            " AND (:ref IS NULL OR ref = :ref) ORDER BY asked_at DESC, rowid DESC"
+        )
+        rows = self._read(query, {"since": since, "job_set": job_set, "ref": ref})
+        return [Entry(*row[:4], json.loads(row[4]), *row[5:]) for row in rows]
+
+    def _read(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        if not self.path.exists():
+            return []
+        try:
+            with self._database() as database:
+                return database.execute(query, values).fetchall()
+        except (sqlite3.Error, OSError) as error:
+            self._warn(error)
+            return []
+
+    def _write(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
+        try:
+            with self._lock, self._database() as database, database:
+                database.executemany(statement, rows)
+        except (sqlite3.Error, OSError) as error:
+            self._warn(error)
+
+    @contextmanager
+    def _database(self) -> Iterator[sqlite3.Connection]:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        with closing(sqlite3.connect(self.path, timeout=10)) as database:
+            database.execute(_SCHEMA)
+            yield database
+
+    def _warn(self, error: Exception) -> None:
+        if not self._warned:
+            text = "the journal %s cannot be used (%s); jobs are not affected"
+            log.warning(text, self.path, error)
+        self._warned = True
+
+
+def default_path() -> Path:
+    """``journal.sqlite3`` in the user's state directory, or under ``BATCHBRIDGE_STATE_DIR``."""
+    import platformdirs
+
+    named = os.environ.get("BATCHBRIDGE_STATE_DIR")
+    return Path(named or platformdirs.user_state_dir("batchbridge")) / "journal.sqlite3"
+
+
+def _spec(submission: Submission) -> str:
+    return json.dumps(submission.spec.to_json())

@@ -1,0 +1,419 @@
+"""The jobs of one scope that somebody follows: their records, their events, and what is due.
+
+A ledger has no thread. The hub's threads feed it and do what it finds due; waiters sleep on its
+condition. It is the only place where :func:`~batchbridge.states.fold` is applied.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
+
+from batchbridge.backoff import delays, pause
+from batchbridge.driver import BatchDriver
+from batchbridge.errors import BatchBridgeError, DriverBug, NoSuchJob
+from batchbridge.model import Cause, Intent, JobRef, JobState, Observation, Scope, Tick, rfc3339
+from batchbridge.states import Change, Record, fold
+
+NEVER = float("-inf")
+
+log = logging.getLogger("batchbridge")
+
+FULL = 60.0
+"""Seconds between snapshots of every followed job, whatever the stream says."""
+
+UNSETTLED = 10.0
+"""Seconds between snapshots of jobs whose ending settles or that the engine denied."""
+
+FRESH = 0.5
+"""Seconds between snapshots for jobs just added."""
+
+POLL = (2.0, 60.0)
+"""Without a stream: the shortest and the longest time between full snapshots."""
+
+PATIENCE = 3
+"""Refusals in a row, not mended by asking again, after which waiters are told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change of one job, as it was observed."""
+
+    ref: JobRef
+    name: str
+    job_set: str
+    record: Record
+    at: float | None  #: when it happened, on the engine's clock
+    observed_at: float  #: when this process learnt of it
+    inferred: bool  #: nobody said so; what followed implies it
+
+    def to_json(self) -> dict[str, Any]:
+        """The event as a line of ``watch --json``."""
+        return {
+            "event": "state",
+            **job_json(self.ref, self.name, self.job_set, self.record),
+            "at": rfc3339(self.at),
+            "observed_at": rfc3339(self.observed_at),
+            "inferred": self.inferred,
+        }
+
+
+def job_json(ref: JobRef, name: str, job_set: str, record: Record) -> dict[str, Any]:
+    """A job as one line of JSON: the fields that users script against."""
+    return {
+        "ref": str(ref),
+        "name": name,
+        "job_set": job_set,
+        "backend": ref.backend,
+        "state": record.state,
+        "attempt": record.attempt,
+        "cause": record.cause,
+        "exit_code": record.exit_code,
+        "signal": record.signal,
+        "message": record.message,
+        "node": record.node,
+        "submitted_at": rfc3339(record.submitted_at),
+        "started_at": rfc3339(record.started_at),
+        "finished_at": rfc3339(record.finished_at),
+        "terminal": record.terminal,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the client enforces for a job, because its engine does not promise it."""
+
+    once: bool = False  #: end the job at the first end of an attempt
+    timeout: float | None = None
+    queue_timeout: float | None = None
+
+
+class Watched:
+    """One followed job: its record as far as concluded, and its events so far."""
+
+    __slots__ = (
+        "__weakref__",
+        "callbacks",
+        "events",
+        "job_set",
+        "ledger",
+        "name",
+        "policy",
+        "record",
+        "ref",
+    )
+
+    def __init__(self, ref: JobRef, ledger: Ledger, *, name: str, job_set: str) -> None:
+        self.ref = ref
+        self.ledger = ledger
+        self.name = name
+        self.job_set = job_set
+        self.policy = Policy()
+        self.record = Record(ref.id)
+        self.events: list[Event] = []
+        self.callbacks: list[Callable[[], None]] = []
+
+    @property
+    def settled(self) -> bool:
+        """Nothing more will be learnt: the job is terminal, or nobody knows it."""
+        return self.record.terminal or self.record.missing
+
+    def error(self) -> BatchBridgeError | None:
+        """Why waiting for this job is in vain, if it is."""
+        if self.record.missing:
+            return NoSuchJob(
+                f"{self.ref.backend} knows no job {self.ref}",
+                remedy="batchbridge list shows the jobs that it knows",
+            )
+        return None if self.record.terminal else self.ledger.trouble
+
+
+class Ledger:
+    """The followed jobs of one scope. Safe from several threads."""
+
+    def __init__(self, driver: BatchDriver[Any], scope: Scope) -> None:
+        self.driver = driver
+        self.scope = scope
+        self.changed = threading.Condition()
+        self.wake = threading.Event()
+        self.streaming = False
+        self.trouble: BatchBridgeError | None = None
+        self._jobs: WeakValueDictionary[str, Watched] = WeakValueDictionary()
+        self._live: dict[str, Watched] = {}
+        self._fresh: set[str] = set()
+        self._unsettled: set[str] = set()
+        self._policed: set[str] = set()
+        self._asked: dict[str, str] = {}
+        self._poll_every = POLL[0]
+        self._last = dict.fromkeys(("full", "unsettled", "fresh"), NEVER)
+        self._refused = 0
+        self._pauses = delays()
+        self._not_before = 0.0
+
+    # -- what others ask of it ---------------------------------------------------------------
+
+    def follow(self, ref: JobRef, *, name: str = "", job_set: str = "") -> Watched:
+        """The followed job of that reference; the same object for the same id."""
+        with self.changed:
+            watched = self._jobs.get(ref.id)
+            if watched is None:
+                watched = Watched(ref, self, name=name, job_set=job_set)
+                self._jobs[ref.id] = watched
+            if not watched.settled and ref.id not in self._live:
+                self._live[ref.id] = watched
+                self._fresh.add(ref.id)
+            return watched
+
+    def known(self) -> tuple[str, ...]:
+        """The ids that somebody waits for, now."""
+        with self.changed:
+            return tuple(self._live)
+
+    def police(self, watched: Watched, policy: Policy) -> None:
+        """Enforce `policy` for this job from now on, while this process lives."""
+        with self.changed:
+            watched.policy = policy
+            if policy.timeout is not None or policy.queue_timeout is not None:
+                self._policed.add(watched.ref.id)
+
+    def observe(self, observations: Iterable[Observation]) -> None:
+        """Fold what is observed of the jobs that are followed; others are passed over."""
+        self._tell([(o.id, o) for o in observations if not isinstance(o, Intent | Tick)])
+
+    def intend(self, job_id: str, intent: Intent) -> None:
+        """Note what is asked of the engine, before it is asked."""
+        self._tell([(job_id, intent)])
+
+    def end(self, watched: Watched, intent: Intent) -> None:
+        """Have the watching thread ask for this job's end, with that intent."""
+        with self.changed:
+            if not watched.settled:
+                self._end(watched, intent)
+
+    def refresh(self, ids: Iterable[str]) -> None:
+        """Take a snapshot of these jobs now. Raises where the engine cannot be asked."""
+        self._snapshot(tuple(ids))
+
+    # -- what the hub's threads do -----------------------------------------------------------
+
+    def reset(self) -> None:
+        """A watch begins: whatever was missed before it, a full snapshot tells."""
+        with self.changed:
+            self._last["full"] = NEVER
+
+    def next_due(self) -> float:
+        """Seconds until there may be something to do."""
+        with self.changed:
+            now = time.monotonic()
+            times = [self._last["full"] + self._full_every()] if self._live else []
+            if self._unsettled:
+                times.append(self._last["unsettled"] + UNSETTLED)
+            if self._fresh:
+                times.append(self._last["fresh"] + FRESH)
+            if self._policed or self._asked:
+                times.append(now + 1.0)
+            return max(0.0, max(min(times, default=now + FULL), self._not_before) - now)
+
+    def do_due(self) -> None:
+        """Take the snapshot that is due, and end what must end. Failures wait for the next time."""
+        if time.monotonic() < self._not_before:
+            return
+        try:
+            self._enforce_timeouts()
+            self._cancel_asked()
+            self._snapshot(self._due())
+        except Exception as error:
+            self.failed(error)
+
+    def failed(self, error: Exception) -> None:
+        """The engine could not be asked. No job changes; waiters learn of a lasting refusal."""
+        problem = error if isinstance(error, BatchBridgeError) else _bug(self.driver, error)
+        log.debug("%s %s: %s", self.driver.name, self.scope, problem, exc_info=error)
+        with self.changed:
+            self._not_before = time.monotonic() + pause(next(self._pauses), problem)
+            self._last = dict.fromkeys(self._last, NEVER)
+            self._refused = 0 if problem.retryable else self._refused + 1
+            if self._refused >= PATIENCE:
+                self.trouble = problem
+                self.changed.notify_all()
+
+    def succeeded(self) -> None:
+        """The engine answered."""
+        with self.changed:
+            self.trouble = None
+            self._refused = 0
+            self._not_before = 0.0
+            self._pauses = delays()
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _tell(self, observations: list[tuple[str, Observation]]) -> None:
+        """Fold each into its job's record, wake the waiters, and call back outside the lock."""
+        if not observations:
+            return
+        done: list[Watched] = []
+        with self.changed:
+            now = time.time()
+            for job_id, observation in observations:
+                watched = self._jobs.get(job_id)
+                if watched is not None and self._apply(watched, observation, now):
+                    done.append(watched)
+            self.changed.notify_all()
+        for watched in done:
+            run_callbacks(watched)
+
+    def _apply(self, watched: Watched, observation: Observation, now: float) -> bool:
+        """Fold one; True when nothing more will be learnt of the job and that is new."""
+        before = watched.record
+        record, changes = fold(before, observation)
+        if record is before:
+            return False
+        watched.record = record
+        for change in changes:
+            watched.events.append(_event(watched, change, now))
+            self._react(watched, change, observation)
+        if changes:
+            self._poll_every = POLL[0]
+        self._sort(watched)
+        return watched.settled and not (before.terminal or before.missing)
+
+    def _sort(self, watched: Watched) -> None:
+        """Keep the job on the lists that its record belongs to."""
+        job_id = watched.ref.id
+        if watched.settled:
+            self._live.pop(job_id, None)
+            self._policed.discard(job_id)
+            self._fresh.discard(job_id)
+        if watched.record.unsettled:
+            self._unsettled.add(job_id)
+        else:
+            self._unsettled.discard(job_id)
+
+    def _react(self, watched: Watched, change: Change, observation: Observation) -> None:
+        """What an ending obliges the client to ask of the engine."""
+        record = change.record
+        if record.terminal and isinstance(observation, Tick):
+            self._asked[record.id] = str(record.cause or record.state)
+        ended_badly = record.settling and record.state is not JobState.SUCCEEDED
+        if watched.policy.once and ended_badly and record.id not in self._asked:
+            self._end(watched, _ending(record))
+
+    def _end(self, watched: Watched, intent: Intent) -> None:
+        watched.record, _ = fold(watched.record, intent)
+        self._asked[watched.ref.id] = str(intent.cause)
+        self.wake.set()
+
+    def _enforce_timeouts(self) -> None:
+        now = time.time()
+        with self.changed:
+            for job_id in tuple(self._policed):
+                watched = self._live.get(job_id)
+                cause = watched and watched.events and overdue(watched, now)
+                if watched and cause:
+                    self._policed.discard(job_id)
+                    self._end(watched, Intent(cause, now))
+
+    def _cancel_asked(self) -> None:
+        with self.changed:
+            asked, self._asked = self._asked, {}
+        for reason in sorted(set(asked.values())):
+            ids = [job_id for job_id, why in asked.items() if why == reason]
+            try:
+                self.driver.cancel([self._ref(job_id) for job_id in ids], reason=reason)
+            except Exception:
+                with self.changed:
+                    self._asked = {**dict.fromkeys(ids, reason), **self._asked}
+                raise
+
+    def _ref(self, job_id: str) -> JobRef:
+        watched = self._jobs.get(job_id)
+        return watched.ref if watched else JobRef(self.driver.name, "-", self.scope, job_id)
+
+    def _due(self) -> tuple[str, ...]:
+        """The ids that a snapshot is due for, which counts as taken."""
+        with self.changed:
+            now = time.monotonic()
+            if self._live and now >= self._last["full"] + self._full_every():
+                self._poll_every = min(self._poll_every * 1.5, POLL[1])
+                self._last = dict.fromkeys(self._last, now)
+                return tuple(self._live)
+            ids: set[str] = set()
+            for kind, wanted, every in (
+                ("unsettled", self._unsettled, UNSETTLED),
+                ("fresh", self._fresh, FRESH),
+            ):
+                if wanted and now >= self._last[kind] + every:
+                    self._last[kind] = now
+                    ids |= wanted
+            return tuple(ids)
+
+    def _full_every(self) -> float:
+        return FULL if self.streaming else self._poll_every
+
+    def _snapshot(self, ids: tuple[str, ...]) -> None:
+        if not ids:
+            return
+        batch = self.driver.snapshot(self.scope, ids)
+        self.succeeded()
+        self.observe(batch.observations)
+        with self.changed:
+            self._fresh.difference_update(ids)
+            settling = [job_id for job_id in ids if job_id in self._unsettled]
+        tick = Tick(time.time())
+        self._tell([(job_id, tick) for job_id in settling])
+
+
+def overdue(watched: Watched, now: float) -> Cause | None:
+    """The limit that this job has passed, by the asker's clock alone."""
+    policy, last = watched.policy, watched.events[-1]
+    if watched.record.state is JobState.RUNNING:
+        late = policy.timeout is not None and now - last.observed_at > policy.timeout
+        return Cause.TIMEOUT if late else None
+    waited = now - watched.events[0].observed_at
+    late = policy.queue_timeout is not None and waited > policy.queue_timeout
+    return Cause.UNSCHEDULABLE if late and not last.record.settling else None
+
+
+def run_callbacks(watched: Watched) -> None:
+    """Call whoever asked to be told of the end; one that raises does not stop the others."""
+    while watched.callbacks:
+        callback = watched.callbacks.pop(0)
+        try:
+            callback()
+        except Exception:
+            log.exception("a callback for %s raised", watched.ref)
+
+
+def _ending(record: Record) -> Intent:
+    """The intent that makes this ending the job's: no other attempt may follow it."""
+    return Intent(
+        record.cause or Cause.UNKNOWN,
+        time.time(),
+        exit_code=record.exit_code,
+        signal=record.signal,
+        message=record.message,
+    )
+
+
+def _event(watched: Watched, change: Change, now: float) -> Event:
+    return Event(
+        watched.ref,
+        watched.name,
+        watched.job_set,
+        change.record,
+        change.at,
+        now,
+        change.inferred,
+    )
+
+
+def _bug(driver: BatchDriver[Any], error: Exception) -> DriverBug:
+    return DriverBug(
+        f"the driver {driver.name!r} raised {type(error).__name__}: {error}",
+        remedy="please report it to the driver's authors; batchbridge drivers names them",
+    )

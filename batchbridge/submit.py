@@ -1,0 +1,198 @@
+"""From what a user asks for to receipts: checks before any I/O, then idempotent submitting."""
+
+from __future__ import annotations
+
+import getpass
+import itertools
+import os
+import secrets as random
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from batchbridge import secrets, uploads
+from batchbridge.backoff import delays, pause
+from batchbridge.driver import BatchDriver, Capabilities
+from batchbridge.errors import (
+    BatchBridgeError,
+    DriverBug,
+    OutcomeUnknown,
+    TransportError,
+    Unsupported,
+)
+from batchbridge.model import Files, Gang, JobSpec, Receipt, Secret, Submission
+from batchbridge.settings import Resolved, options_from
+
+TRIES = 6
+"""Times that a submit is sent where repeating it is safe."""
+
+
+def new_key() -> str:
+    """A key that nobody has used: sorts by time, 27 characters of ``[0-9a-f]``."""
+    return f"{time.time_ns() // 1_000_000:011x}{random.token_hex(8)}"
+
+
+def default_job_set(user: str, key: str | None) -> str:
+    """User and day; user and key where the caller chose one, so that midnight splits nothing."""
+    return f"{user}-{key}" if key else f"{user}-{time.strftime('%Y-%m-%d')}"
+
+
+def user_name() -> str:
+    """Who submits, as the engine's records will say."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return str(os.getuid())
+
+
+# -- before any I/O --------------------------------------------------------------------------
+
+
+def checked(resolved: Resolved, form: Mapping[str, Any]) -> JobSpec:
+    """The job that `form` asks for, with the profile's defaults; refused if it cannot be run."""
+    spec = JobSpec.parse(resolved.spec(form))
+    options_from(resolved.driver_cls.Options, spec.options)
+    missing = next(unsupported(spec, resolved.driver_cls.capabilities), None)
+    if missing:
+        field, remedy = missing
+        raise Unsupported(f"{resolved.backend} has no {field}", path=field, remedy=remedy)
+    return spec
+
+
+def unsupported(spec: JobSpec, has: Capabilities) -> Iterator[tuple[str, str]]:
+    """What the job needs and the engine lacks: ``(field, remedy)``."""
+    leave_out = "leave it out, or choose another backend; batchbridge drivers compares them"
+    for name in ("cpu", "memory", "disk", "gpu"):
+        if getattr(spec, name) is not None and getattr(has, name) == "absent":
+            yield name, leave_out
+    for name in ("image", "env", "secrets", "workdir", "labels"):
+        if getattr(spec, name) and not getattr(has, name):
+            yield name, leave_out
+    if spec.upload and has.upload is None:
+        yield "upload", "put the files where the job runs, or choose another backend"
+
+
+def unattended(spec: JobSpec, has: Capabilities) -> Iterator[tuple[str, str]]:
+    """What only a waiting client can enforce: ``(field, remedy)``; refused when detaching."""
+    for name in ("timeout", "queue_timeout"):
+        if getattr(spec, name) is not None and not getattr(has, name):
+            yield name, "wait for the job (--wait or --follow), which enforces it"
+
+
+def prepare(
+    resolved: Resolved,
+    spec: JobSpec,
+    *,
+    key: str,
+    job_set: str,
+    gang: Gang | None = None,
+    reveal: bool = True,
+) -> Submission:
+    """The submission of a checked job: files packed and delivered, secrets read.
+
+    Without `reveal` (a dry run) nothing is delivered and no secret is read.
+    """
+    if gang and not resolved.driver_cls.capabilities.gang:
+        raise Unsupported(f"{resolved.backend} has no gang", path="gang")
+    named = dict.fromkeys(spec.secrets, Secret("")) if not reveal else secrets.resolve(spec.secrets)
+    return Submission(
+        key=key,
+        spec=spec if spec.name else named_after_command(spec),
+        job_set=job_set,
+        user=user_name(),
+        gang=gang,
+        files=_files(resolved, spec, deliver=reveal),
+        secrets=named,
+    )
+
+
+def named_after_command(spec: JobSpec) -> JobSpec:
+    """The same job with a name: its program's."""
+    shell = spec.command[:2] == ("sh", "-c") and len(spec.command) > 2
+    program = spec.command[2].split()[0:1] if shell else [spec.command[0]]
+    name = Path(program[0]).name if program else "job"
+    return JobSpec.parse({**spec.to_json(), "name": name})
+
+
+def _files(resolved: Resolved, spec: JobSpec, *, deliver: bool) -> Files | None:
+    if not spec.upload:
+        return None
+    archive = uploads.pack(spec.upload, root=Path.cwd())
+    if not deliver:
+        return Files(archive.digest, archive.size)
+    limit = resolved.driver_cls.capabilities.upload
+    return uploads.deliver(archive, limit=limit, store=resolved.store)
+
+
+# -- the submit itself -----------------------------------------------------------------------
+
+
+def hand_over(
+    driver: BatchDriver[Any], submissions: Sequence[Submission]
+) -> Iterator[tuple[Submission, Receipt]]:
+    """Submit jobs of one scope; each comes back once, with its receipt.
+
+    A call whose answer was lost is repeated where the engine makes a key one job; elsewhere those
+    jobs' receipts say OutcomeUnknown.
+    """
+    open_keys = {submission.key: submission for submission in submissions}
+    pauses = delays()
+    for left in reversed(range(TRIES)):
+        problem: BatchBridgeError | None = None
+        try:
+            yield from _answers(driver, open_keys)
+        except BatchBridgeError as error:
+            problem = error
+        except Exception as error:
+            problem = DriverBug(f"the driver {driver.name!r} failed in submit: {error!r}")
+        if not open_keys:
+            return
+        problem = problem or DriverBug(f"the driver {driver.name!r} gave no receipt")
+        if not (left and problem.retryable and driver.capabilities.idempotency != "none"):
+            break
+        time.sleep(pause(next(pauses), problem))
+    yield from _unanswered(driver, open_keys.values(), problem)
+
+
+def _answers(
+    driver: BatchDriver[Any], open_keys: dict[str, Submission]
+) -> Iterator[tuple[Submission, Receipt]]:
+    for receipt in driver.submit(tuple(open_keys.values())):
+        submission = open_keys.pop(receipt.key, None)
+        if submission is None:
+            raise DriverBug(f"the driver {driver.name!r} gave a receipt for {receipt.key!r} twice")
+        yield submission, receipt
+
+
+def _unanswered(
+    driver: BatchDriver[Any], submissions: Iterable[Submission], problem: BatchBridgeError
+) -> Iterator[tuple[Submission, Receipt]]:
+    for submission in submissions:
+        error = _unknown(driver, submission, problem) if _in_doubt(problem) else problem
+        yield submission, Receipt(submission.key, error=error)
+
+
+def _in_doubt(problem: BatchBridgeError) -> bool:
+    return isinstance(problem, TransportError | DriverBug)
+
+
+def _unknown(
+    driver: BatchDriver[Any], submission: Submission, problem: BatchBridgeError
+) -> OutcomeUnknown:
+    if driver.capabilities.idempotency == "none":
+        remedy = f"look for it with: batchbridge list --backend {driver.name}"
+    else:
+        remedy = f"submit it again with --key {submission.key}: that makes nothing twice"
+    error = OutcomeUnknown(f"no answer to the submit of {submission.key}: {problem}", remedy=remedy)
+    error.__cause__ = problem
+    return error
+
+
+def by_scope(
+    driver: BatchDriver[Any], submissions: Sequence[Submission]
+) -> Iterator[tuple[tuple[str, ...], list[Submission]]]:
+    """The submissions of each scope, in order."""
+    scoped = sorted(((driver.scope_of(s), n) for n, s in enumerate(submissions)))
+    for scope, group in itertools.groupby(scoped, key=lambda pair: pair[0]):
+        yield scope, [submissions[n] for _, n in group]

@@ -58,14 +58,15 @@ class Hub:
         """Stop watching, within a second or so; not waited for. Jobs go on."""
         with self._lock:
             self._closed = True
-            pumps = list(self._pumps.values())
+            pumps, ledgers = list(self._pumps.values()), list(self._ledgers.values())
         for pump in pumps:
             pump.stop()
+        for ledger in ledgers:
+            ledger.flush()
 
     def _pump_of(self, scope: Scope) -> _Pump:
-        streams = self.driver.capabilities.push and (
-            scope in self._pumps or len(self._pumps) < STREAMS
-        )
+        room = scope in self._pumps or len(self._pumps.keys() - {None}) < STREAMS
+        streams = self.driver.capabilities.push and room
         key = scope if streams else None
         if key not in self._pumps:
             self._pumps[key] = _Stream(self._retire) if streams else _Pump(self._retire)
@@ -99,7 +100,7 @@ class _Pump:
             self._thread.start()
 
     def busy(self) -> bool:
-        return any(ledger.known() for ledger in self._ledgers)
+        return any(ledger.busy for ledger in self._ledgers)
 
     def stop(self) -> None:
         self._stopped = True
@@ -166,7 +167,7 @@ class _Stream(_Pump):
                 if batch.cursor is not None and batch.cursor != self._cursor:
                     self._progress(batch.cursor)
                 ledger.do_due()
-                idle_since = time.monotonic() if ledger.known() else idle_since
+                idle_since = time.monotonic() if ledger.busy else idle_since
                 if self._stopped or time.monotonic() - idle_since > LINGER:
                     return
         self._failures += 1

@@ -174,6 +174,12 @@ class Ledger:
         with self.changed:
             return tuple(self._live)
 
+    @property
+    def busy(self) -> bool:
+        """Somebody waits for a job, or something is still to be asked of the engine."""
+        with self.changed:
+            return bool(self._live or self._asked)
+
     def police(self, watched: Watched, policy: Policy) -> None:
         """Enforce `policy` for this job from now on, while this process lives."""
         with self.changed:
@@ -250,6 +256,13 @@ class Ledger:
             self._not_before = 0.0
             self._pauses = delays()
 
+    def flush(self) -> None:
+        """Ask now for what is still to be asked: nobody will watch any more."""
+        try:
+            self._cancel_asked()
+        except Exception as error:
+            log.warning("%s could not be asked to end %s: %s", self.driver.name, self._asked, error)
+
     # -- inside ------------------------------------------------------------------------------
 
     def _tell(self, observations: list[tuple[str, Observation]]) -> None:
@@ -298,14 +311,17 @@ class Ledger:
         """What an ending obliges the client to ask of the engine."""
         record = change.record
         if record.terminal and isinstance(observation, Tick):
-            self._asked[record.id] = str(record.cause or record.state)
+            self._ask(record.id, str(record.cause or record.state))
         ended_badly = record.settling and record.state is not JobState.SUCCEEDED
         if watched.policy.once and ended_badly and record.id not in self._asked:
             self._end(watched, _ending(record))
 
     def _end(self, watched: Watched, intent: Intent) -> None:
         watched.record, _ = fold(watched.record, intent)
-        self._asked[watched.ref.id] = str(intent.cause)
+        self._ask(watched.ref.id, str(intent.cause))
+
+    def _ask(self, job_id: str, reason: str) -> None:
+        self._asked[job_id] = reason
         self.wake.set()
 
     def _enforce_timeouts(self) -> None:

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+
+import pytest
+
+from batchbridge import hub as hub_module
+from batchbridge import ledger as ledger_module
+from batchbridge.driver import Capabilities
+from batchbridge.errors import AuthError, CursorExpired, NoSuchJob, TransportError
+from batchbridge.hub import Hub
+from batchbridge.ledger import Policy, Watched
+from batchbridge.model import Absent, Batch, Cause, Intent, JobRef, JobState, Seen
+
+from .fakes import Fake, Pushing
+
+S = JobState
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch):
+    monkeypatch.setattr(ledger_module, "POLL", (0.05, 0.2))
+    monkeypatch.setattr(ledger_module, "FRESH", 0.02)
+    monkeypatch.setattr(ledger_module, "UNSETTLED", 0.05)
+    monkeypatch.setattr(ledger_module, "delays", lambda: iter([0.02] * 10_000))
+    monkeypatch.setattr(hub_module, "delays", lambda: iter([0.02] * 10_000))
+
+
+@contextlib.contextmanager
+def watching(driver, *ids: str, scope=()):
+    hub = Hub(driver)
+    ledger = hub.ledger(scope)
+    watched = [ledger.follow(JobRef(driver.name, "p", scope, job_id)) for job_id in ids]
+    hub.pump(scope)
+    try:
+        yield hub, *watched
+    finally:
+        hub.close()
+
+
+def until(condition, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "never came true"
+        time.sleep(0.005)
+
+
+def states(watched: Watched) -> list[tuple[int, JobState]]:
+    return [(event.record.attempt, event.record.state) for event in watched.events]
+
+
+def test_a_polled_job_is_followed_to_its_end():
+    driver = Fake()
+    driver.said["a"] = [Seen("a", S.RUNNING)]
+    with watching(driver, "a") as (_, a):
+        until(lambda: a.record.state is S.RUNNING)
+        driver.said["a"] = [Seen("a", S.SUCCEEDED, final=True, exit_code=0)]
+        until(lambda: a.record.terminal)
+    assert states(a) == [(1, S.SUBMITTED), (1, S.QUEUED), (1, S.RUNNING), (1, S.SUCCEEDED)]
+    assert [event.inferred for event in a.events] == [True, True, False, False]
+
+
+def test_a_failed_snapshot_changes_no_job_and_is_tried_again():
+    driver = Fake()
+    driver.failures = [TransportError("down") for _ in range(5)]
+    driver.said["a"] = [Seen("a", S.FAILED, final=True, exit_code=3)]
+    with watching(driver, "a") as (_, a):
+        until(lambda: len(driver.calls.snapshots) >= 3)
+        assert a.record.state is None
+        until(lambda: a.record.terminal)
+    assert a.record.exit_status == 3
+
+
+def test_a_lasting_refusal_is_told_to_waiters_and_taken_back():
+    driver = Fake()
+    driver.failures = [AuthError("not allowed") for _ in range(12)]
+    driver.said["a"] = [Seen("a", S.SUCCEEDED, final=True)]
+    with watching(driver, "a") as (_, a):
+        until(lambda: isinstance(a.error(), AuthError))
+        assert a.record.state is None
+        until(lambda: a.record.terminal)
+        assert a.error() is None
+
+
+def test_a_job_that_nobody_knows_is_missing_not_lost():
+    driver = Fake()
+    driver.said["a"] = [Absent("a", 1.0)]
+    with watching(driver, "a") as (_, a):
+        until(lambda: a.settled)
+    assert isinstance(a.error(), NoSuchJob)
+    assert a.record.state is None
+
+
+def test_a_stream_tells_and_a_snapshot_follows_its_first_batch():
+    driver = Pushing()
+    driver.said["a"] = [Seen("a", S.QUEUED)]
+    with watching(driver, "a") as (_, a):
+        until(lambda: a.record.state is S.QUEUED)
+        assert driver.calls.snapshots[0] == ("a",)
+        driver.stream.put(Batch((Seen("a", S.SUCCEEDED, final=True),), "7"))
+        until(lambda: a.record.terminal)
+
+
+def test_a_cut_stream_resumes_at_its_cursor_and_an_expired_one_begins_anew():
+    driver = Pushing()
+    with watching(driver, "a"):
+        driver.stream.put(Batch((), "7"))
+        driver.stream.put(None)
+        until(lambda: len(driver.calls.watches) == 2)
+        driver.stream.put(CursorExpired("too old"))
+        until(lambda: len(driver.calls.watches) == 3)
+    assert driver.calls.watches == [None, "7", None]
+
+
+def test_a_stream_that_never_gets_on_is_replaced_by_polling():
+    driver = Pushing()
+    for _ in range(3):
+        driver.stream.put(TransportError("no"))
+    with watching(driver, "a") as (_, a):
+        until(lambda: len(driver.calls.watches) == 3)
+        driver.said["a"] = [Seen("a", S.SUCCEEDED, final=True)]
+        until(lambda: a.record.terminal)
+    assert len(driver.calls.watches) == 3
+
+
+def test_a_failing_snapshot_does_not_end_the_watch():
+    driver = Pushing()
+    driver.failures = [TransportError("no") for _ in range(50)]
+    with watching(driver, "a") as (_, a):
+        until(lambda: len(driver.calls.snapshots) >= 2)
+        driver.stream.put(Batch((Seen("a", S.SUCCEEDED, final=True),), "1"))
+        until(lambda: a.record.terminal)
+    assert len(driver.calls.watches) == 1
+
+
+def test_a_provisional_ending_settles_and_the_engine_is_told(monkeypatch):
+    monkeypatch.setattr("batchbridge.states.SETTLE", 0.2)
+    driver = Fake()
+    driver.said["a"] = [Seen("a", S.FAILED, exit_code=4)]
+    with watching(driver, "a") as (_, a):
+        until(lambda: a.record.terminal)
+        until(lambda: driver.calls.cancels)
+    assert a.record.exit_status == 4
+    assert driver.calls.reasons == ["EXIT_CODE"]
+
+
+class Rerunning(Fake):
+    capabilities = Capabilities()
+
+
+def test_the_first_end_of_an_attempt_is_the_jobs_where_it_may_run_but_once():
+    driver = Rerunning()
+    with watching(driver, "a") as (_, a):
+        a.ledger.police(a, Policy(once=True))
+        driver.said["a"] = [Seen("a", S.FAILED, seq=(1,), again=True, cause=Cause.PREEMPTED)]
+        until(lambda: a.record.terminal)
+    assert driver.calls.cancels == [("a",)]
+    assert (a.record.state, a.record.cause) == (S.FAILED, Cause.PREEMPTED)
+
+
+@pytest.mark.parametrize(
+    ("policy", "said", "cause"),
+    [
+        (Policy(timeout=0.05), S.RUNNING, Cause.TIMEOUT),
+        (Policy(queue_timeout=0.05), S.QUEUED, Cause.UNSCHEDULABLE),
+    ],
+)
+def test_a_waiting_client_enforces_the_timeouts_that_the_engine_lacks(policy, said, cause):
+    driver = Fake()
+    driver.said["a"] = [Seen("a", said)]
+    driver.cancel_failures = [TransportError("not now")]
+    with watching(driver, "a") as (_, a):
+        a.ledger.police(a, policy)
+        until(lambda: a.record.terminal)
+    assert (a.record.state, a.record.cause, a.record.exit_status) == (S.FAILED, cause, 124)
+
+
+def test_what_was_asked_of_the_engine_names_the_cause():
+    driver = Fake()
+    with watching(driver, "a") as (_, a):
+        a.ledger.intend("a", Intent(Cause.CANCELLED, 1.0, message="enough"))
+        driver.said["a"] = [Seen("a", S.CANCELLED, final=True)]
+        until(lambda: a.record.terminal)
+    assert (a.record.state, a.record.message) == (S.CANCELLED, "enough")
+
+
+def test_callbacks_run_once_outside_the_lock_and_a_bad_one_stops_nothing(caplog):
+    driver = Fake()
+    called: list[str] = []
+    with watching(driver, "a") as (_, a):
+        a.callbacks.append(lambda: 1 / 0)
+        a.callbacks.append(lambda: called.append(_locked_elsewhere(a)))
+        driver.said["a"] = [Seen("a", S.SUCCEEDED, final=True)]
+        until(lambda: called)
+    assert called == ["free"]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def _locked_elsewhere(watched: Watched) -> str:
+    answer: list[str] = []
+
+    def take() -> None:
+        with watched.ledger.changed:
+            answer.append("free")
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join(5)
+    return "".join(answer)
+
+
+def test_a_scope_has_one_thread_and_scopes_beyond_the_bound_share_one(monkeypatch):
+    monkeypatch.setattr(hub_module, "STREAMS", 2)
+    driver = Pushing()
+    before = set(threading.enumerate())
+    hub = Hub(driver)
+    try:
+        for number in range(6):
+            scope = (str(number),)
+            for job in range(100):
+                hub.ledger(scope).follow(JobRef("fake", "p", scope, f"{number}-{job}"))
+            hub.pump(scope)
+        assert len(set(threading.enumerate()) - before) == 3
+    finally:
+        hub.close()
+
+
+def test_a_thread_ends_when_nobody_waits_and_comes_back_for_the_next_job(monkeypatch):
+    monkeypatch.setattr(hub_module, "LINGER", 0.05)
+    driver = Fake()
+    driver.said = {job_id: [Seen(job_id, S.SUCCEEDED, final=True)] for job_id in "ab"}
+    with watching(driver, "a") as (hub, a):
+        until(lambda: a.record.terminal)
+        until(lambda: not hub._pumps)
+        b = hub.ledger(()).follow(JobRef("fake", "p", (), "b"))
+        hub.pump(())
+        until(lambda: b.record.terminal)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import getpass
 import itertools
 import os
-import secrets as random
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from batchbridge import secrets, uploads
 from batchbridge.backoff import delays, pause
 from batchbridge.driver import BatchDriver, Capabilities
 from batchbridge.errors import (
@@ -22,6 +21,7 @@ from batchbridge.errors import (
     Unsupported,
 )
 from batchbridge.model import Files, Gang, JobSpec, Receipt, Secret, Submission
+from batchbridge.secrets import resolve
 from batchbridge.settings import Resolved, options_from
 
 TRIES = 6
@@ -30,7 +30,7 @@ TRIES = 6
 
 def new_key() -> str:
     """A key that nobody has used: sorts by time, 27 characters of ``[0-9a-f]``."""
-    return f"{time.time_ns() // 1_000_000:011x}{random.token_hex(8)}"
+    return f"{time.time_ns() // 1_000_000:011x}{secrets.token_hex(8)}"
 
 
 def default_job_set(user: str, key: str | None) -> str:
@@ -95,7 +95,7 @@ def prepare(
     """
     if gang and not resolved.driver_cls.capabilities.gang:
         raise Unsupported(f"{resolved.backend} has no gang", path="gang")
-    named = dict.fromkeys(spec.secrets, Secret("")) if not reveal else secrets.resolve(spec.secrets)
+    named = resolve(spec.secrets) if reveal else dict.fromkeys(spec.secrets, Secret(""))
     return Submission(
         key=key,
         spec=spec if spec.name else named_after_command(spec),
@@ -118,6 +118,8 @@ def named_after_command(spec: JobSpec) -> JobSpec:
 def _files(resolved: Resolved, spec: JobSpec, *, deliver: bool) -> Files | None:
     if not spec.upload:
         return None
+    from batchbridge import uploads  # here: most jobs carry no files, and all would pay for it
+
     archive = uploads.pack(spec.upload, root=Path.cwd())
     if not deliver:
         return Files(archive.digest, archive.size)

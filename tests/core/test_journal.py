@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import stat
+import threading
+
+from batchbridge.journal import Journal
+from batchbridge.model import JobSpec, Secret, Submission
+
+
+def submission(key: str, job_set: str = "set") -> Submission:
+    spec = JobSpec(command=("true",), name=f"job {key}", secrets={"TOKEN": "env:TOKEN"})
+    return Submission(key, spec, job_set, "me", secrets={"TOKEN": Secret("canary")})
+
+
+def test_a_submission_is_open_until_its_answer(tmp_path):
+    journal = Journal(tmp_path / "state" / "journal.sqlite3")
+    journal.asked("prod", ("team",), [submission("a"), submission("b"), submission("c")])
+    assert [entry.unknown for entry in journal.entries()] == [True] * 3
+    journal.answered("prod", ("team",), [("a", "nomad://prod/team/a", None), ("b", None, "no")])
+    found = {entry.key: entry for entry in journal.entries()}
+    assert [found[key].unknown for key in "abc"] == [False, False, True]
+    assert found["b"].error == "no"
+    assert journal.entries(ref="nomad://prod/team/a") == [found["a"]]
+    assert found["a"].spec["command"] == ["true"]
+
+
+def test_entries_are_chosen_by_set_and_time_and_survive_the_process(tmp_path):
+    path = tmp_path / "journal.sqlite3"
+    Journal(path).asked("prod", (), [submission("a", "one"), submission("b", "two")])
+    assert [entry.key for entry in Journal(path).entries(job_set="two")] == ["b"]
+    assert Journal(path).entries(since=9e9) == []
+
+
+def test_the_same_key_again_keeps_its_reference(tmp_path):
+    journal = Journal(tmp_path / "journal.sqlite3")
+    journal.asked("prod", (), [submission("a")])
+    journal.answered("prod", (), [("a", "ref", None)])
+    journal.asked("prod", (), [submission("a")])
+    journal.answered("prod", (), [("a", None, None)])
+    assert [entry.ref for entry in journal.entries()] == ["ref"]
+
+
+def test_the_file_is_private_and_holds_no_secret(tmp_path):
+    path = tmp_path / "journal.sqlite3"
+    Journal(path).asked("prod", (), [submission("a")])
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert b"canary" not in path.read_bytes()
+
+
+def test_a_journal_that_cannot_be_used_warns_once_and_fails_nothing(tmp_path, caplog):
+    path = tmp_path / "journal.sqlite3"
+    path.write_bytes(b"no database at all, by any means" * 100)
+    journal = Journal(path)
+    journal.asked("prod", (), [submission("a")])
+    journal.answered("prod", (), [("a", "ref", None)])
+    assert journal.entries() == []
+    assert caplog.text.count("cannot be used") == 1
+
+
+def test_many_threads_write_at_once(tmp_path):
+    path = tmp_path / "journal.sqlite3"
+    threads = [
+        threading.Thread(target=Journal(path).asked, args=("p", (), [submission(f"{n}")]))
+        for n in range(16)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(Journal(path).entries()) == 16

@@ -157,10 +157,13 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def convert(value: Any, kind: type[Any], *, path: str = "") -> Any:
-    """`value` as `kind` (a data class or a type), strictly; SpecError with the place if not."""
+def convert(value: Any, kind: Any, *, path: str = "", strict: bool = True) -> Any:
+    """`value` as `kind` (a data class or a type); SpecError with the place if it is none.
+
+    Without `strict`, text that writes a number or a truth value is one.
+    """
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
         text, _, place = str(error).partition(" - at `$")
         where = ".".join(filter(None, (path, place.strip("`.")))) or "value"

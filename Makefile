@@ -1,0 +1,57 @@
+# A machine with Python >= 3.11 and make needs nothing else for `make demo` and `make test`.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+OLD_METAFLOW := .venv-metaflow-2.16
+PIP := pip install --quiet --disable-pip-version-check
+
+.PHONY: help demo test bench lint old-metaflow s3 clean
+
+help:  ## what can be made
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
+
+demo: .venv/demo  ## a Metaflow flow whose every step is a job of batchbridge on this machine
+	$(BIN)/python examples/demo_flow.py --no-pylint run
+
+test: .venv/test old-metaflow s3 lint  ## everything that is checked; ends with pytest's summary
+	BATCHBRIDGE_OLD_METAFLOW_PYTHON=$(CURDIR)/$(OLD_METAFLOW)/bin/python $(BIN)/pytest -n 2
+
+lint: .venv/test  ## format, lint, types and import contracts
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: .venv/bench  ## each number side by side with its peer's, as a table
+	$(BIN)/python -m benchmarks
+
+old-metaflow: $(OLD_METAFLOW)/installed  ## the oldest Metaflow that is supported, for the tests
+
+s3: .venv/test  ## LocalStack for the tests over S3; where its install fails they use moto's server
+	localdev/s3 install
+
+clean:  ## remove what make made
+	rm -rf .venv $(OLD_METAFLOW) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+.venv/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name it: make PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/demo: .venv/python pyproject.toml
+	$(BIN)/$(PIP) -e '.[metaflow]'
+	@touch $@
+
+.venv/test: .venv/python pyproject.toml
+	$(BIN)/$(PIP) -e '.[test]'
+	@touch $@ .venv/demo
+
+.venv/bench: .venv/test
+	$(BIN)/$(PIP) -e '.[bench]'
+	@touch $@
+
+$(OLD_METAFLOW)/installed: .venv/python pyproject.toml
+	$(PYTHON) -m venv $(OLD_METAFLOW)
+	$(OLD_METAFLOW)/bin/$(PIP) -e '.[metaflow,s3]' 'metaflow==2.16.8'
+	@touch $@

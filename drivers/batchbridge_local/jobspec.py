@@ -1,0 +1,110 @@
+"""Submission -> the job record that the runner executes. Pure.
+
+The environment of a command is exactly: the variables of :func:`base`, those that the job names,
+its secrets. Nothing of the submitter's environment is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+from batchbridge.errors import Rejected
+from batchbridge.model import Submission
+from batchbridge_local.records import Job
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+DEFAULT_CPU = 1.0
+"""Cores that a job counts for if it does not say."""
+
+
+class Account(NamedTuple):
+    """Who submits, as the password database says."""
+
+    user: str
+    home: str
+    shell: str
+
+
+class Bounds(NamedTuple):
+    """What all running jobs may take together: cores and bytes."""
+
+    cpu: float
+    memory: int
+
+
+def id_of(key: str) -> str:
+    """The id of the job with this key; the same for everyone."""
+    return sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def base(account: Account) -> dict[str, str]:
+    """The variables that every command gets, the same whoever started the supervisor."""
+    return {
+        "HOME": account.home,
+        "LANG": "C.UTF-8",
+        "LOGNAME": account.user,
+        "PATH": PATH,
+        "SHELL": account.shell,
+        "TMPDIR": "/tmp",
+        "USER": account.user,
+    }
+
+
+def job_of(
+    submission: Submission,
+    *,
+    account: Account,
+    bounds: Bounds,
+    directory: Path,
+    grace: float,
+    at: float,
+) -> Job:
+    """The record of this submission.
+
+    `directory`: where it was submitted, or where its files are unpacked; a working directory that
+    the job names is taken from there.
+    """
+    spec = submission.spec
+    return Job(
+        key=submission.key,
+        digest=submission.digest,
+        name=spec.name,
+        job_set=submission.job_set,
+        user=submission.user,
+        labels=dict(spec.labels),
+        command=list(spec.command),
+        env={**base(account), **spec.env},
+        secrets=sorted(submission.secrets),
+        workdir=str(directory / (spec.workdir or "")),
+        cpu=DEFAULT_CPU if spec.cpu is None else spec.cpu,
+        memory=spec.memory or 0,
+        cpu_bound=bounds.cpu,
+        memory_bound=bounds.memory,
+        grace=grace,
+        timeout=spec.timeout,
+        queue_timeout=spec.queue_timeout,
+        submitted_at=at,
+    )
+
+
+def refusal(job: Job) -> Rejected | None:
+    """Why this job could never start; None where it could."""
+    for what, asked, bound in (
+        ("cores", job.cpu, job.cpu_bound),
+        ("bytes of memory", job.memory, job.memory_bound),
+    ):
+        if asked > bound:
+            return Rejected(
+                f"the job asks for {asked:g} {what}, and all jobs here together may take {bound:g}",
+                remedy="ask for less, or raise the bound in the settings of the local driver",
+            )
+    return None
+
+
+def payload(job: Job) -> Mapping[str, object]:
+    """The record as it is shown: what submit would write, with secrets named only."""
+    return job._asdict()

@@ -1,0 +1,367 @@
+"""The spool directory: the only store, shared by every submitter, the supervisor and the runners.
+
+What is visible is whole: jobs are prepared aside and renamed into place, a claim is linked, an end
+is renamed. Nothing here knows batchbridge, because the supervisor imports it and starts fast.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from batchbridge_local import processes
+from batchbridge_local.records import RESERVE, VERSION, Claim, Corrupt, End, Job, seal, unseal
+
+FAILPOINT = "BATCHBRIDGE_LOCAL_FAILPOINT"
+"""Names the durable step after which a process kills itself; for the kill tests."""
+
+
+LOG_SIZE = 32 << 20
+"""Bytes of the log of changes after which it begins anew."""
+
+
+class Refused(Exception):
+    """This directory must not be used as a spool: ``str`` says why, ``remedy`` what to do."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+class View(NamedTuple):
+    """What the spool holds of one job now; each record is there or not yet."""
+
+    job: Job
+    claim: Claim | None = None
+    end: End | None = None
+
+
+def step(name: str) -> None:
+    """A durable step is done; a kill test may end the process here."""
+    if os.environ.get(FAILPOINT) == name:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Spool:
+    """Paths and atomic operations of one spool. Making one does no I/O; :meth:`open` does."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.jobs = root / "jobs"
+        self.tmp = root / "tmp"
+        self.changes = root / "changes.log"
+        self.fifo = root / "wake"
+        self.lock = root / "lock"
+        self.supervisor_log = root / "supervisor.log"
+
+    def open(self) -> None:
+        """Make the spool, or check that it is ours and of this version; Refused where not."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._check_owner()
+        self._check_version()
+        for directory in (self.jobs, self.tmp):
+            directory.mkdir(mode=0o700, exist_ok=True)
+        with suppress(FileExistsError):
+            os.mkfifo(self.fifo, 0o600)
+        with suppress(FileExistsError):
+            _link_new(self.changes, _generation())
+
+    def _check_owner(self) -> None:
+        info = self.root.stat()
+        if info.st_uid != os.geteuid():
+            raise Refused(
+                f"the spool {self.root} belongs to another user (uid {info.st_uid})",
+                "choose a directory of your own with --root",
+            )
+        if stat.S_IMODE(info.st_mode) & 0o077:
+            raise Refused(
+                f"the spool {self.root} is open to other users",
+                f"close it: chmod 700 {self.root}",
+            )
+
+    def _check_version(self) -> None:
+        file = self.root / "version"
+        with suppress(FileNotFoundError):
+            return _check_version(self.root, file.read_text().strip())
+        others = [p.name for p in self.root.iterdir() if not p.name.startswith(".version.")]
+        if others and not file.exists():
+            raise Refused(
+                f"{self.root} is no spool, and it is not empty",
+                "choose a new or an empty directory with --root",
+            )
+        with suppress(FileExistsError):
+            _link_new(file, f"{VERSION}\n".encode())
+        return None
+
+    # -- making a job ------------------------------------------------------------------------
+
+    @contextmanager
+    def preparing(self) -> Iterator[Path]:
+        """A private directory to make a job in; what is still there at the end is removed.
+
+        Its name tells its maker, so that the supervisor removes it should the maker be killed.
+        """
+        maker = f"{os.getpid()}.{processes.identity(os.getpid()).replace('/', '_')}"
+        place = self.tmp / f"{maker}.{os.urandom(6).hex()}"
+        place.mkdir(mode=0o700)
+        try:
+            yield place
+        finally:
+            remove(place)
+
+    def fill(self, place: Path, job: Job, secrets: Mapping[str, str]) -> None:
+        """Write into `place` all that a job needs to run and to end, and force it to disk."""
+        for name in ("stdout", "stderr"):
+            _write(place / name, b"", sync=False)
+        _write(place / "reserve", b"\n" * RESERVE, sync=False)
+        if secrets:
+            _write(place / "secrets", json.dumps(dict(secrets)).encode(), sync=False)
+        _write(place / "job.json", seal(job))
+        step("submit:prepared")
+
+    def admit(self, place: Path, id: str) -> bool:
+        """Make the prepared job visible, durably; False where the id is taken."""
+        try:
+            place.rename(self.jobs / id)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                return False
+            raise
+        _sync_directory(self.jobs)
+        step("submit:admitted")
+        return True
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def ids(self) -> list[str]:
+        """Every job, in no order."""
+        return os.listdir(self.jobs)  # noqa: PTH208 -- ten thousand names, no Path wanted
+
+    def view(self, id: str) -> View | None:
+        """What is recorded of a job; None where there is none of that id.
+
+        Raises Corrupt, naming the file, where a record is damaged or foreign.
+        """
+        place = self.jobs / id
+        # In this order: a record that appears meanwhile is never seen without those before it.
+        end = _record(End, place / "end.json")
+        claim = _record(Claim, place / "claim.json")
+        job = _record(Job, place / "job.json")
+        if job is None and place.exists():
+            raise Corrupt(f"{place} holds no job.json")
+        return View(job, claim, end) if job else None
+
+    def ended(self, id: str) -> bool:
+        return (self.jobs / id / "end.json").exists()
+
+    def claimed(self, id: str) -> bool:
+        return (self.jobs / id / "claim.json").exists()
+
+    def unfinished(self) -> Iterator[str]:
+        """The ids of jobs that have not ended."""
+        return (id for id in self.ids() if not self.ended(id))
+
+    # -- the life of a job -------------------------------------------------------------------
+
+    def claim(self, id: str, claim: Claim) -> bool:
+        """Take the job, durably and at most once; False where somebody else has."""
+        place = self.jobs / id
+        try:
+            _link_new(place / "claim.json", seal(claim))
+        except FileExistsError:
+            return False
+        _sync_directory(place)
+        return True
+
+    def secrets(self, id: str) -> dict[str, str]:
+        """The values for the command; nothing where there are none, or no longer any."""
+        try:
+            values: dict[str, str] = json.loads((self.jobs / id / "secrets").read_bytes())
+        except FileNotFoundError:
+            return {}
+        return values
+
+    def forget_secrets(self, id: str) -> None:
+        (self.jobs / id / "secrets").unlink(missing_ok=True)
+
+    def finish(self, id: str, end: End) -> None:
+        """Record how a job ended, in the place set aside for it, so that a full disk is no bar."""
+        place = self.jobs / id
+        self.forget_secrets(id)
+        data = seal(end)
+        if len(data) > RESERVE:
+            data = seal(end._replace(message=end.message[:200]))
+        fd = os.open(place / "reserve", os.O_WRONLY | os.O_CREAT, 0o600)
+        _fill(fd, data.ljust(RESERVE, b"\n"))
+        step("end:written")
+        (place / "reserve").rename(place / "end.json")
+        step("end:recorded")
+        self.tell(id, end.state, end.at, **_facts(end))
+
+    def written_end(self, id: str) -> End | None:
+        """The end that a runner wrote, but was killed before it could show it."""
+        with suppress(Corrupt):
+            return _record(End, self.jobs / id / "reserve")
+        return None
+
+    def ask_cancel(self, id: str, reason: str) -> None:
+        """Leave the wish that a job ends; the first stands. An empty mark needs no free block."""
+        mark = self.jobs / id / "cancel"
+        with suppress(FileExistsError, FileNotFoundError):
+            try:
+                _link_new(mark, reason.encode())
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                _write(mark, b"")
+
+    def cancel_reason(self, id: str) -> str | None:
+        """Why the job shall end; None where nobody has asked."""
+        try:
+            return (self.jobs / id / "cancel").read_text("utf-8", "replace")
+        except FileNotFoundError:
+            return None
+
+    # -- telling -----------------------------------------------------------------------------
+
+    def tell(self, id: str, state: str, at: float, **facts: Any) -> bool:
+        """Append to the log of changes, for watchers and the supervisor; False where it is full.
+
+        The records decide, the log only tells: what it misses, a snapshot makes good.
+        """
+        line = json.dumps({"id": id, "state": state, "at": at, **facts}, separators=(",", ":"))
+        # The newline before: half a line left by a full disk must not spoil this one.
+        data = f"\n{line}\n".encode()
+        with suppress(OSError):
+            fd = os.open(self.changes, os.O_WRONLY | os.O_APPEND)
+            try:
+                return os.write(fd, data) == len(data)
+            finally:
+                os.close(fd)
+        return False
+
+    def shorten_log(self) -> bool:
+        """Begin the log of changes anew where it is long; whether that was done."""
+        if self.changes.stat().st_size < LOG_SIZE:
+            return False
+        aside = self.root / ".changes"
+        aside.unlink(missing_ok=True)
+        _write(aside, _generation())
+        aside.rename(self.changes)
+        return True
+
+    def wake(self, *, look: bool = False) -> bool:
+        """Wake the supervisor; False where none listens. `look`: at every job, not the log."""
+        try:
+            fd = os.open(self.fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno in (errno.ENXIO, errno.ENOENT):
+                return False
+            raise
+        try:
+            os.write(fd, b"!" if look else b".")
+        except BlockingIOError:
+            return True  # full: it has reason enough to wake
+        except BrokenPipeError:
+            return False
+        finally:
+            os.close(fd)
+        return True
+
+    def remove_job(self, id: str) -> None:
+        """Forget a job: out of sight at once, then its files."""
+        with self.preparing() as place, suppress(FileNotFoundError):
+            (self.jobs / id).rename(place / id)
+
+    def sweep(self) -> None:
+        """Remove what makers that are dead have left half-made."""
+        for place in self.tmp.iterdir():
+            pid, _, rest = place.name.partition(".")
+            maker = processes.identity(int(pid)).replace("/", "_") if pid.isdigit() else ""
+            if not maker or not rest.startswith(f"{maker}."):
+                remove(place)
+
+
+def remove(place: Path) -> None:
+    """Remove a directory with all that is in it; what is gone already is fine."""
+    if place.exists():
+        import shutil  # only where something is removed
+
+        shutil.rmtree(place, ignore_errors=True)
+
+
+K = TypeVar("K", Job, Claim, End)
+
+
+def _record(kind: type[K], path: Path) -> K | None:
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        return unseal(kind, data)
+    except Corrupt as error:
+        raise Corrupt(f"{path}: {error}") from None
+
+
+def _check_version(root: Path, found: str) -> None:
+    if found != str(VERSION):
+        raise Refused(
+            f"the spool {root} has version {found}, this batchbridge reads version {VERSION}",
+            "use the batchbridge that made it, or choose another directory with --root",
+        )
+
+
+def _facts(end: End) -> dict[str, Any]:
+    shown = ("cause", "exit_code", "signal", "message")
+    return {name: getattr(end, name) for name in shown if getattr(end, name) not in (None, "")}
+
+
+def _write(path: Path, data: bytes, *, sync: bool = True) -> None:
+    _fill(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), data, sync=sync)
+
+
+def _fill(fd: int, data: bytes, *, sync: bool = True) -> None:
+    try:
+        while data:
+            data = data[os.write(fd, data) :]
+        if sync:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _link_new(path: Path, data: bytes) -> None:
+    """Make `path` with exactly this content, or raise FileExistsError; never half of it."""
+    aside = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
+    try:
+        _write(aside, data)
+        path.hardlink_to(aside)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _generation() -> bytes:
+    """The first line of a log of changes, which tells it from every other."""
+    return os.urandom(8).hex().encode() + b"\n"
+
+
+def now() -> float:
+    """Wall clock, seconds since the epoch."""
+    return time.time()

@@ -48,7 +48,7 @@ clean:  ## remove what make made
 	@touch $@ .venv/demo
 
 .venv/bench: .venv/test
-	$(BIN)/$(PIP) -e '.[bench]'
+	$(BIN)/$(PIP) -e '.[test,bench]'
 	@touch $@
 
 $(OLD_METAFLOW)/installed: .venv/python pyproject.toml

@@ -1,0 +1,124 @@
+"""What a job runs first: it makes the step's working directory and becomes the step.
+
+Its text travels as an argument (``python -I -S -c``), so it needs the standard library alone, of
+Python 3.8 or later. The code package is unpacked once per machine and content, into a directory of
+the user's; each task has its own copy of the user's files and shares Metaflow's, which nobody
+writes to but the interpreter that compiles them.
+"""
+
+import json
+import os
+import sys
+import time
+
+KEEP = 14 * 86400
+"""Seconds after its last use that an unpacked package is kept: longer than any task may run."""
+
+
+def main(argv):
+    """``boot PLAN COMMAND...``: see `boot_plan.plan` for what the JSON object PLAN holds."""
+    plan, command = json.loads(argv[0]), argv[1:]
+    try:
+        work = working_directory(unpacked(cache_directory(), plan["sha"], plan["stages"]))
+    except (OSError, Failed) as error:
+        sys.exit("batchbridge: the task could not be set up: %s" % error)
+    os.chdir(work)
+    if plan["link"]:
+        os.symlink(plan["link"], ".metaflow")
+    os.environ.update(environment(plan["env"], work, os.environ))
+    os.execvp(command[0], command)
+
+
+class Failed(Exception):
+    """A stage of the set-up did not succeed."""
+
+
+def cache_directory():
+    """Where this user's unpacked packages are, on this machine."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(base, "batchbridge", "metaflow")
+
+
+def unpacked(cache, sha, stages):
+    """The directory that holds the package `sha`, made by `stages` where it is missing."""
+    final = os.path.join(cache, sha)
+    if os.path.isdir(final):
+        os.utime(final)
+        return final
+    os.makedirs(cache, mode=0o700, exist_ok=True)
+    prune(cache, time.time() - KEEP)
+    half = unique(os.path.join(cache, "." + sha))
+    for what, script in stages:
+        run(what, script, half)
+    try:
+        os.rename(half, final)
+    except OSError:  # another task was first, with the same content
+        remove(half)
+    return final
+
+
+def prune(cache, before):
+    """Remove what was last used before that time."""
+    for entry in os.scandir(cache):
+        if entry.stat(follow_symlinks=False).st_mtime < before:
+            remove(entry.path)
+
+
+def working_directory(code):
+    """A new private directory with the package in it; `BATCHBRIDGE_SCRATCH` names it to the step.
+
+    The directories whose names start with ``.mf_`` are Metaflow's and shared; the rest is copied,
+    because the step may write to it.
+    """
+    import shutil
+
+    work = unique(os.path.join(os.environ.get("TMPDIR") or "/tmp", "batchbridge"))
+    for entry in os.scandir(code):
+        target = os.path.join(work, entry.name)
+        if entry.name.startswith(".mf_"):
+            os.symlink(entry.path, target)
+        elif entry.is_dir(follow_symlinks=False):
+            shutil.copytree(entry.path, target, symlinks=True)
+        else:
+            shutil.copy2(entry.path, target, follow_symlinks=False)
+    os.environ["BATCHBRIDGE_SCRATCH"] = work
+    return work
+
+
+def environment(added, work, current):
+    """What changes in the environment: ``{work}`` is filled in; paths go before the old ones."""
+    changed = {name: value.replace("{work}", work) for name, value in added.items()}
+    for name, first in (("PATH", os.path.dirname(sys.executable)), *changed.items()):
+        if name in ("PATH", "PYTHONPATH"):
+            changed[name] = os.pathsep.join(filter(None, (first, current.get(name))))
+    return changed
+
+
+def unique(stem):
+    """A new private directory whose name starts with `stem`."""
+    path = "%s-%d-%d" % (stem, os.getpid(), time.time_ns())
+    os.mkdir(path, 0o700)
+    return path
+
+
+def run(what, script, directory):
+    """Run a shell script there, quietly; Failed with what it said."""
+    import subprocess
+
+    done = subprocess.run(
+        ["sh", "-ec", script], cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    if done.returncode:
+        said = done.stdout.decode("utf-8", "replace").strip()
+        raise Failed("%s failed with exit code %d\n%s" % (what, done.returncode, said))
+
+
+def remove(path):
+    """Remove a tree, or what can be removed of it."""
+    import shutil
+
+    shutil.rmtree(path, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,234 @@
+"""``@local_batch``, ``@batchbridge``, ``@nomad`` and ``@armada``: one decorator, four names.
+
+Importing this imports neither batchbridge nor a driver, because Metaflow imports it everywhere: in
+the launcher, in each step's process here, and in the job, where batchbridge need not be installed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+from metaflow.decorators import StepDecorator
+from metaflow.metadata_provider.util import sync_local_metadata_to_datastore
+from metaflow.metaflow_config import BATCHBRIDGE_BACKEND, DATASTORE_LOCAL_DIR
+from metaflow.plugins.timeout_decorator import get_run_time_limit_for_task
+
+from .attributes import DEFAULTS, BatchBridgeException, job_form, write_table
+from .refusals import Setting, command_words, objection
+from .task_env import WORKLOAD
+
+
+class BridgeDecorator(StepDecorator):
+    """Run a step as a batch job. The names below differ in which engine they mean.
+
+    Parameters
+    ----------
+    cpu : float, optional
+        Cores. Where @resources names another number, the larger one counts.
+    memory : int, optional
+        Megabytes.
+    disk : int, optional
+        Megabytes.
+    gpu : int, optional
+        Devices.
+    image : str, optional
+        Container image, where the engine runs containers.
+    executable : str, optional
+        The Python that runs the step; default: this one, or ``python`` in a container.
+    queue_timeout : float or str, optional
+        Seconds, or e.g. ``"10m"``, that the job may wait before it starts.
+    secrets : dict, optional
+        NAME -> source (``env:NAME``, ``file:PATH``, ``command:CMD``) of what the step may know.
+    options : dict, optional
+        What the engine's driver offers beyond this: ``batchbridge drivers NAME`` lists it.
+    """
+
+    decorator_wins: ClassVar[bool] = False
+    """Whether this decorator's numbers count even where those of @resources are larger."""
+
+    backend: ClassVar[str | None]
+    """The engine where no profile is named; None: the configured default."""
+
+    attribute: ClassVar[str] = "profile"
+    """The attribute that names the profile."""
+
+    @property
+    def profile(self) -> str | None:
+        """The profile, or the engine, that the step's job is submitted to."""
+        return self.attributes[self.attribute] or self.backend
+
+    def _init(self) -> None:
+        for table in ("options", "secrets"):
+            self.attributes[table] = write_table(table, self.attributes[table])
+
+    # -- in the launcher, in each step's process here, and in the job --------------------------
+
+    def step_init(
+        self,
+        flow: Any,
+        graph: Any,
+        step_name: str,
+        decorators: list[Any],
+        environment: Any,
+        flow_datastore: Any,
+        logger: Any,
+    ) -> None:
+        """Refuse what cannot be; work out what the job asks for."""
+        others = [other for other in decorators if other is not self]
+        resources = next((d.attributes for d in others if d.name == "resources"), {})
+        setting = Setting(
+            name=self.name,
+            step=step_name,
+            others={other.name for other in others},
+            parallel=any(getattr(other, "IS_PARALLEL", False) for other in others),
+            environment=environment.TYPE,
+            shared_memory=resources.get("shared_memory"),
+            command=command_words(),
+        )
+        if problem := objection(setting):
+            raise BatchBridgeException(problem)
+        self.step, self.datastore, self.logger = step_name, flow_datastore, logger
+        self.form = job_form(
+            self.attributes,
+            resources,
+            run_limit=get_run_time_limit_for_task(decorators),
+            decorator_wins=self.decorator_wins,
+        )
+
+    # -- in the launcher -----------------------------------------------------------------------
+
+    def runtime_init(self, flow: Any, graph: Any, package: Any, run_id: str) -> None:
+        """Before the first task: the driver is there, and has what the step asks for."""
+        from .launcher import launch
+
+        self.run_id, self.package = run_id, package
+        self.launch = launch(flow.name, run_id)
+        self.launch.check(self.profile, self.form, f"@{self.name} on the step {self.step}")
+
+    def runtime_task_created(
+        self,
+        task_datastore: Any,
+        task_id: str,
+        split_index: Any,
+        input_paths: Any,
+        is_cloned: bool,
+        ubf_context: Any,
+    ) -> None:
+        """Before a task of this step: the run is guarded, and its code package saved."""
+        if not is_cloned:
+            self.launch.begin(self._say)
+            self.saved = self.launch.package(self.package, self.datastore)
+
+    def runtime_step_cli(
+        self, cli_args: Any, retry_count: int, max_user_code_retries: int, ubf_context: Any
+    ) -> None:
+        """Turn ``step`` into ``NAME step``; the fallback of @catch stays here."""
+        task_id = str(cli_args.command_options["task-id"])
+        if retry_count > max_user_code_retries:
+            self.launch.confirm_ended(self.profile, self.step, task_id, retry_count)
+            return
+        order = {
+            "run_id": str(self.run_id),
+            "task_id": task_id,
+            "attempt": retry_count,
+            "launcher": os.getpid(),
+            "package": asdict(self.saved),
+        }
+        cli_args.commands = [self.name, "step", "--spec", json.dumps(order)]
+
+    def runtime_finished(self, exception: BaseException | None) -> None:
+        """At the end of the run: no job of it goes on."""
+        if hasattr(self, "launch"):
+            self.launch.finish(exception, self._say)
+
+    def _say(self, text: str) -> None:
+        self.logger(text, system_msg=True)
+
+    # -- in the job ----------------------------------------------------------------------------
+
+    def task_pre_step(
+        self,
+        step_name: str,
+        task_datastore: Any,
+        metadata: Any,
+        run_id: str,
+        task_id: str,
+        flow: Any,
+        graph: Any,
+        retry_count: int,
+        max_user_code_retries: int,
+        ubf_context: Any,
+        inputs: Any,
+    ) -> None:
+        """See to it that the working directory goes with the process."""
+        self.metadata, self.task_datastore = metadata, task_datastore
+        scratch = os.environ.pop("BATCHBRIDGE_SCRATCH", None)
+        if scratch:
+            atexit.register(_remove, scratch, os.getpid())
+
+    def task_finished(
+        self,
+        step_name: str,
+        flow: Any,
+        graph: Any,
+        is_task_ok: bool,
+        retry_count: int,
+        max_user_code_retries: int,
+    ) -> None:
+        """Send home what the step wrote into a metadata directory of its own."""
+        apart = WORKLOAD in os.environ and self.task_datastore.parent_datastore.TYPE != "local"
+        if apart and self.metadata.TYPE == "local":
+            sync_local_metadata_to_datastore(DATASTORE_LOCAL_DIR, self.task_datastore)
+
+
+def _remove(scratch: str, owner: int) -> None:
+    if os.getpid() == owner:  # a forked child that exits leaves it to its parent
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+# Metaflow calls `init` only where a class has its own, so each name carries it.
+
+
+class LocalBatchDecorator(BridgeDecorator):
+    """Run a step as a job on this machine, in the queue that all submitters here share.
+
+    Takes ``profile`` (default ``local``) and what every name takes.
+    """
+
+    name = "local_batch"
+    backend = "local"
+    defaults: ClassVar[dict[str, Any]] = {"profile": None, **DEFAULTS}
+    init = BridgeDecorator._init
+
+
+class NomadDecorator(BridgeDecorator):
+    """Run a step as a job of a Nomad cluster."""
+
+    name = "nomad"
+    backend = "nomad"
+    defaults: ClassVar[dict[str, Any]] = {"profile": None, **DEFAULTS}
+    init = BridgeDecorator._init
+
+
+class ArmadaDecorator(BridgeDecorator):
+    """Run a step as a job of Armada."""
+
+    name = "armada"
+    backend = "armada"
+    defaults: ClassVar[dict[str, Any]] = {"profile": None, **DEFAULTS}
+    init = BridgeDecorator._init
+
+
+class BatchBridgeDecorator(BridgeDecorator):
+    """Run a step as a job of the engine, or the profile, that ``backend`` names."""
+
+    name = "batchbridge"
+    backend = BATCHBRIDGE_BACKEND
+    attribute = "backend"
+    defaults: ClassVar[dict[str, Any]] = {"backend": None, **DEFAULTS}
+    init = BridgeDecorator._init

@@ -1,0 +1,81 @@
+"""Finding and ending the jobs of a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from batchbridge import Client, Job
+from batchbridge.errors import NoSuchJob, TransportError, WaitTimeout
+
+from . import runs
+from .runs import Run, Task
+
+PAUSE = 0.5
+"""Seconds between two tries at an engine that cannot be asked."""
+
+Find = Callable[[], list[Job]]
+
+
+def live(client: Client, run: Run) -> list[Job]:
+    """The run's jobs on this client's engine that have not ended.
+
+    An engine that lists its jobs is asked; of another, the jobs that this machine submitted are.
+    """
+    if client.driver.capabilities.list:
+        return [job for job in client.list(run.job_set) if not job.done()]
+    return [job for job in map(client.attach, runs.remembered_jobs(run)) if _going(job)]
+
+
+def _going(job: Job) -> bool:
+    try:
+        return not job.refresh().terminal
+    except NoSuchJob:
+        return False
+
+
+def live_of(client: Client, flow: str, user: str | None) -> list[Job]:
+    """The jobs of all runs of that flow, by that user, that have not ended."""
+    engine = client.engine
+    return [
+        engine.job(engine.ref(found.scope, found.seen.id), name=found.name, job_set=found.job_set)
+        for found in engine.driver.list(None)
+        if found.job_set.startswith(f"mf.{flow}.")
+        and user in (None, found.user)
+        and not (found.seen.state.ending and not found.seen.again)
+    ]
+
+
+def earlier(client: Client, run: Run, task: Task) -> list[Job]:
+    """The jobs of earlier attempts at that task that have not ended."""
+
+    def precedes(job: Job) -> bool:
+        other = runs.task_of(job.name)
+        same = other and (other.step, other.task_id) == (task.step, task.task_id)
+        return bool(other and same and other.attempt < task.attempt)
+
+    return [job for job in live(client, run) if precedes(job)]
+
+
+def end(client: Client, find: Find, *, reason: str, patience: float) -> bool:
+    """Cancel what `find` finds until it finds nothing; False if `patience` seconds were too few.
+
+    Each job's end is confirmed by the engine, not only asked for.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            going = find()
+            if not going:
+                return True
+            client.cancel(going, reason=reason)
+            for job in going:
+                job.wait(timeout=max(0.0, deadline - time.monotonic()))
+        except (TransportError, NoSuchJob):
+            time.sleep(PAUSE)
+        except WaitTimeout:
+            pass
+        if time.monotonic() >= deadline:
+            return False
+
+

@@ -1,0 +1,122 @@
+"""What ``flow.py run`` does beside Metaflow: check the steps, guard the jobs, end what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from batchbridge import BatchBridgeError, Client, submit
+
+from . import jobs, runs
+from .attributes import BatchBridgeException
+from .boot_plan import Package
+from .guard import Guard
+from .runs import Run, Task
+
+PATIENCE = 60.0
+"""Seconds that the end of a run waits for the end of its jobs."""
+
+Say = Callable[[str], None]
+
+
+class Launch:
+    """One run in its launcher. Its clients watch nothing until a job must be ended."""
+
+    def __init__(self, flow: str, run_id: str) -> None:
+        self._run = Run(flow, run_id)
+        self._clients: dict[str | None, Client] = {}
+        self._guard: Guard | None = None
+        self._package: Package | None = None
+        self._finished = False
+
+    def check(self, profile: str | None, form: dict[str, Any], at: str) -> None:
+        """Refuse, before any task, a step whose driver or whose wishes cannot be had."""
+        try:
+            client = self._client(profile)
+            submit.checked(client.engine.resolved, {**form, "command": ["true"]})
+        except BatchBridgeError as error:
+            raise refusal(at, error) from None
+
+    def package(self, package: Any, datastore: Any) -> Package:
+        """The code package, saved once per run."""
+        if self._package is None:
+            url, sha = datastore.save_data([package.blob], len_hint=1)[0]
+            self._package = Package(package.package_metadata, sha, url)
+        return self._package
+
+    def begin(self, say: Say) -> None:
+        """Before the first task: name what earlier runs left behind, and post the guard."""
+        if self._guard is not None:
+            return
+        profiles = tuple(self._clients)
+        self._run = runs.launched_here(self._run.flow, self._run.run_id, profiles)
+        for line in orphans(self._run.flow):
+            say(line)
+        runs.remember(self._run)
+        self._guard = Guard(self._run)
+
+    def confirm_ended(self, profile: str | None, step: str, task_id: str, attempt: int) -> None:
+        """End the jobs of earlier attempts at that task, whose process here may have been killed."""
+        client, task = self._client(profile), Task(step, task_id, attempt)
+        reason = "its attempt is over"
+        found = lambda: jobs.earlier(client, self._run, task)  # noqa: E731
+        if not jobs.end(client, found, reason=reason, patience=PATIENCE):
+            raise BatchBridgeException(f"the last attempt's job of {task.step} does not end")
+
+    def finish(self, exception: BaseException | None, say: Say) -> None:
+        """At the end of the run: end its jobs, which a success has none of. Never raises."""
+        if self._finished or self._guard is None:
+            return
+        self._finished = True
+        try:
+            ended = exception is None or all(map(self._end_all, self._clients.values()))
+        except BatchBridgeError as error:
+            say(f"batchbridge: the jobs of this run could not be ended: {error}")
+            return
+        if ended:
+            runs.forget(self._run)
+            self._guard.release()
+
+    def _end_all(self, client: Client) -> bool:
+        find = lambda: jobs.live(client, self._run)  # noqa: E731
+        return jobs.end(client, find, reason="the run is over", patience=PATIENCE)
+
+    def _client(self, profile: str | None) -> Client:
+        if profile not in self._clients:
+            self._clients[profile] = Client(profile, journal=False)
+        return self._clients[profile]
+
+
+launch = cache(Launch)
+"""The launch of a run in this process: the same object for the same flow and run."""
+
+
+def refusal(at: str, error: BatchBridgeError) -> BatchBridgeException:
+    """The error as Metaflow shows it: what happened, where, and the remedy."""
+    remedy = f"\n{error.remedy[0].upper()}{error.remedy[1:]}." if error.remedy else ""
+    return BatchBridgeException(f"{at}: {error}{remedy}")
+
+
+def orphans(flow: str) -> list[str]:
+    """A line for each job that outlived its run: its launcher is gone, and it goes on."""
+    return [line for run in runs.abandoned(flow) for line in _left_by(run)]
+
+
+def _left_by(run: Run) -> list[str]:
+    try:
+        left = [job for profile in run.profiles for job in _live_on(profile, run)]
+    except BatchBridgeError as error:
+        return [f"batchbridge: run {run.run_id} may have left jobs behind: {error}"]
+    if not left:
+        runs.forget(run)
+    return [
+        f"batchbridge: {job.ref} of run {run.run_id} outlived its launcher; "
+        f"end it with: batchbridge cancel {job.ref}"
+        for job in left
+    ]
+
+
+def _live_on(profile: str | None, run: Run) -> list[Any]:
+    with Client(profile, journal=False) as client:
+        return jobs.live(client, run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import queue
 import time
@@ -145,6 +146,10 @@ class Job:
             if self.done() and told == len(self._watched.events):
                 return
 
+    def history(self, after: int = 0) -> list[Event]:
+        """Its changes so far, but for the first `after`; kept up to date once somebody waits."""
+        return self._watched.events[after:]
+
     def _events_after(self, told: int) -> list[Event]:
         """The events after the first `told`, once there are some or none can come."""
         changed, events = self._watched.ledger.changed, self._watched.events
@@ -242,6 +247,26 @@ def _check_pending(pending: Mapping[Job, None], *, overdue: bool) -> None:
         raise WaitTimeout(f"{len(pending)} jobs are not done")
     for job in pending:
         job._raise_error()
+
+
+def news(jobs: Iterable[Job], *, every: float = 0.2) -> Iterator[list[Event]]:
+    """What happens to all these jobs until the last is over: the new events, each `every` seconds.
+
+    A list may be empty. A job that its engine does not know counts as over. Raises where an engine
+    cannot be asked.
+    """
+    told = dict.fromkeys(jobs, 0)
+    for job in told:
+        job._watch()
+    while told:
+        over = [job for job in told if job._watched.settled]
+        fresh = {job: job.history(after) for job, after in told.items()}
+        told = {job: after + len(fresh[job]) for job, after in told.items() if job not in over}
+        yield sorted(itertools.chain(*fresh.values()), key=lambda event: event.observed_at)
+        for job in told:
+            if job._watched.ledger.trouble is not None:
+                raise job._watched.ledger.trouble
+        time.sleep(every if told else 0)
 
 
 def refresh(jobs: Iterable[Job]) -> None:

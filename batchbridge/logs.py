@@ -22,7 +22,7 @@ TRIES = 6
 
 @dataclass(frozen=True, slots=True)
 class LogChunk:
-    """The next bytes of one stream of one attempt.
+    """The next bytes of one stream of one attempt; none where a follower only gets its turn.
 
     ``truncated``: what came before them was lost to rotation or garbage collection.
     """
@@ -79,6 +79,7 @@ def follow(watched: Watched, streams: Iterable[Stream], *, follow: bool) -> Iter
     """What the job writes, until it has ended and all is read; without `follow`, what is there.
 
     An engine that counts attempts has the logs of each; of another, the current run's are read.
+    Who follows gets a chunk at least once a second outside an engine call, empty if nothing came.
     """
     wanted = tuple(streams)
     counted = watched.ledger.driver.capabilities.counts_attempts
@@ -91,6 +92,7 @@ def follow(watched: Watched, streams: Iterable[Stream], *, follow: bool) -> Iter
             return
         else:
             _await_news(watched)
+            yield LogChunk(wanted[-1], attempt, b"")
 
 
 def _attempt(
@@ -111,6 +113,7 @@ def _attempt(
             _raise_trouble(watched)
             if watched.settled:
                 return
+            yield LogChunk(streams[-1], attempt, b"")
 
 
 def _await_news(watched: Watched) -> None:

@@ -46,7 +46,7 @@ def test_pages_are_joined_in_order_and_end_at_eof():
     driver.pages = [LogPage(b"a", "1"), LogPage(b"", "1"), LogPage(b"b", "2", eof=True)]
     job = watched(driver, Seen("a", S.SUCCEEDED, final=True))
     chunks = list(follow(job, ("stdout",), follow=True))
-    assert [chunk.data for chunk in chunks] == [b"a", b"", b"b"]
+    assert [chunk.data for chunk in chunks] == [b"a", b"b"]
 
 
 def test_who_follows_gets_a_turn_while_the_job_is_silent():

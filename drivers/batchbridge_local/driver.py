@@ -33,7 +33,7 @@ from batchbridge.model import (
     Submission,
 )
 from batchbridge.uploads import extract
-from batchbridge_local import health, jobspec, logs, translate
+from batchbridge_local import health, jobspec, logs, processes, translate
 from batchbridge_local.changes import Tail
 from batchbridge_local.launch import ensure
 from batchbridge_local.records import Corrupt, Job
@@ -227,6 +227,7 @@ class LocalDriver(BatchDriver[LocalSettings]):
             directory=place / "work" if submission.files else Path.cwd(),
             grace=self.settings.grace,
             at=now(),
+            boot=processes.boot(),
         )
 
     def _follow(self, tail: Tail, known: Known) -> Iterator[Batch]:

@@ -62,6 +62,7 @@ def job_of(
     directory: Path,
     grace: float,
     at: float,
+    boot: str,
 ) -> Job:
     """The record of this submission.
 
@@ -88,6 +89,7 @@ def job_of(
         timeout=spec.timeout,
         queue_timeout=spec.queue_timeout,
         submitted_at=at,
+        boot=boot,
     )
 
 

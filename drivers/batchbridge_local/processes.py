@@ -10,11 +10,13 @@ import signal
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 PROC = Path("/proc")
 
 
+@cache
 def boot() -> str:
     """This run of the machine; another after a restart."""
     try:

@@ -38,6 +38,7 @@ class Job(NamedTuple):
     timeout: float | None
     queue_timeout: float | None
     submitted_at: float
+    boot: str  #: the run of the machine that it belongs to; a restart ends it
 
 
 class End(NamedTuple):

@@ -1,12 +1,13 @@
 """What runs one job: a process that the supervisor forks, and that outlives it.
 
 It leads a session, runs the command in a process group of its own, and writes how that ended. The
-command waits behind a pipe until the claim is on disk, so that it runs at most once: a runner that
-dies before has run nothing, and a later one may claim the job.
+claim is recorded before the command is started, so that it runs at most once: a runner that dies
+before has run nothing, and a later one may claim the job.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -18,14 +19,6 @@ from typing import NamedTuple, NoReturn
 from batchbridge_local import processes
 from batchbridge_local.records import Claim, End, Job
 from batchbridge_local.spool import Spool, now, step
-
-
-class Command(NamedTuple):
-    """The forked command: its pid and group, the pipe that lets it go, the pipe of its start."""
-
-    pid: int
-    gate: int
-    started: int
 
 
 class Wish(NamedTuple):
@@ -40,6 +33,7 @@ def run(spool: Spool, id: str, oom: Path | None) -> NoReturn:
     code = 1
     try:
         os.setsid()
+        gc.disable()  # too short a life to collect anything
         view = spool.view(id)
         if view is not None and view.claim is None:
             _run(spool, id, view.job, oom)
@@ -50,39 +44,36 @@ def run(spool: Spool, id: str, oom: Path | None) -> NoReturn:
 
 def _run(spool: Spool, id: str, job: Job, oom: Path | None) -> None:
     wakeup = _listen()
-    ooms = processes.oom_kills(oom)
-    command = _start(job, spool.secrets(id), spool.jobs / id)
     step("runner:forked")
-    claimed = Claim(
-        pid=os.getpid(),
-        identity=processes.identity(os.getpid()),
-        boot=processes.boot(),
-        node=os.uname().nodename,
-        at=now(),
-    )
-    if not spool.claim(id, claimed):
-        return  # the command sees its gate close, and never runs
+    if not spool.claim(id, _claim()):
+        return  # an earlier supervisor's runner was faster
     step("runner:claimed")
-    spool.forget_secrets(id)
-    end = _outcome(spool, id, job, command, wakeup)
+    ooms = processes.oom_kills(oom)
+    end = _outcome(spool, id, job, wakeup)
     if end.signal == signal.SIGKILL and end.cause is None and processes.oom_kills(oom) > ooms:
         end = end._replace(cause="OOM", message="the system ran out of memory and killed it")
     step("runner:ended")
     _finish(spool, id, end)
 
 
-def _outcome(spool: Spool, id: str, job: Job, command: Command, wakeup: int) -> End:
-    """Let the command go, unless its end was asked for meanwhile, and wait for its end."""
+def _claim() -> Claim:
+    pid = os.getpid()
+    return Claim(pid, processes.identity(pid), processes.boot(), os.uname().nodename, now())
+
+
+def _outcome(spool: Spool, id: str, job: Job, wakeup: int) -> End:
+    """Run the command, unless its end was asked for meanwhile, and wait for its end."""
+    secrets = spool.take_secrets(id)
     if spool.cancel_reason(id) is not None:
         return cancelled(spool, id)
-    os.write(command.gate, b"g")
-    step("runner:released")
-    problem = os.read(command.started, 1000).decode(errors="replace")
-    if problem:
-        return End("FAILED", now(), cause="START_ERROR", message=problem)
+    try:
+        pid = _spawn(job, secrets, spool.jobs / id)
+    except OSError as error:
+        return End("FAILED", now(), cause="START_ERROR", message=_why(error, job))
+    step("runner:spawned")
     spool.tell(id, "RUNNING", now(), node=os.uname().nodename)
-    status, wish = _wait(command.pid, job, wakeup)
-    _clear(command.pid, wish)
+    status, wish = _wait(pid, job, wakeup)
+    _clear(pid, wish)
     return _ending(spool, id, status, wish)
 
 
@@ -121,36 +112,26 @@ def _finish(spool: Spool, id: str, end: End) -> None:
 # -- the command -----------------------------------------------------------------------------
 
 
-def _start(job: Job, secrets: dict[str, str], place: Path) -> Command:
-    """Fork the command behind its gate."""
-    gate, release = os.pipe()
-    started, report = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(release)
-        os.close(started)
-        _become(job, secrets, place, gate, report)
-    os.close(gate)
-    os.close(report)
-    return Command(pid, release, started)
-
-
-def _become(job: Job, secrets: dict[str, str], place: Path, gate: int, report: int) -> NoReturn:
-    """In the forked process: wait to be let go, then become the command."""
-    try:
-        os.setpgid(0, 0)
-        _default_signals()
-        missing = [name for name in job.secrets if name not in secrets]
-        if os.read(gate, 1):
-            if missing:
-                raise OSError(0, f"the secrets are gone: {', '.join(missing)}")
-            os.chdir(job.workdir)
-            _redirect(place)
-            os.execvpe(job.command[0], job.command, {**job.env, **secrets})
-    except OSError as error:
-        os.write(report, _why(error, job).encode(errors="replace"))
-    finally:
-        os._exit(127)
+def _spawn(job: Job, secrets: dict[str, str], place: Path) -> int:
+    """Start the command in a process group of its own; OSError where it cannot be."""
+    missing = [name for name in job.secrets if name not in secrets]
+    if missing:
+        raise OSError(0, f"its secrets are gone: {', '.join(missing)}")
+    os.chdir(job.workdir)
+    os.environ["PATH"] = job.env["PATH"]  # where posix_spawnp looks for the command
+    return os.posix_spawnp(
+        job.command[0],
+        job.command,
+        {**job.env, **secrets},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(place / "stdout"), os.O_WRONLY | os.O_APPEND, 0),
+            (os.POSIX_SPAWN_OPEN, 2, str(place / "stderr"), os.O_WRONLY | os.O_APPEND, 0),
+        ],
+        setpgroup=0,
+        setsigmask=(),
+        setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # Python ignores these
+    )
 
 
 def _why(error: OSError, job: Job) -> str:
@@ -159,19 +140,6 @@ def _why(error: OSError, job: Job) -> str:
     if isinstance(error, FileNotFoundError):
         return f"command not found: {job.command[0]}"
     return f"the command {job.command[0]} cannot be started: {error.strerror}"
-
-
-def _redirect(place: Path) -> None:
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for fd, name in ((1, "stdout"), (2, "stderr")):
-        os.dup2(os.open(place / name, os.O_WRONLY | os.O_APPEND), fd)
-
-
-def _default_signals() -> None:
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        with suppress(OSError):
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 # -- waiting for it --------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 What is visible is whole: jobs are prepared aside and renamed into place, a claim is linked, an end
 is renamed. Nothing here knows batchbridge, because the supervisor imports it and starts fast.
+
+Nothing is forced to disk: it is the death of processes that the spool guards against. A restart of
+the machine ends every unfinished job, so that what a power failure took cannot make one run twice.
 """
 
 from __future__ import annotations
@@ -118,24 +121,23 @@ class Spool:
             remove(place)
 
     def fill(self, place: Path, job: Job, secrets: Mapping[str, str]) -> None:
-        """Write into `place` all that a job needs to run and to end, and force it to disk."""
+        """Write into `place` all that a job needs to run, and the room for its end."""
         for name in ("stdout", "stderr"):
-            _write(place / name, b"", sync=False)
-        _write(place / "reserve", b"\n" * RESERVE, sync=False)
+            _write(place / name, b"")
+        _write(place / "reserve", b"\n" * RESERVE)
         if secrets:
-            _write(place / "secrets", json.dumps(dict(secrets)).encode(), sync=False)
+            _write(place / "secrets", json.dumps(dict(secrets)).encode())
         _write(place / "job.json", seal(job))
         step("submit:prepared")
 
     def admit(self, place: Path, id: str) -> bool:
-        """Make the prepared job visible, durably; False where the id is taken."""
+        """Make the prepared job visible; False where the id is taken."""
         try:
             place.rename(self.jobs / id)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 return False
             raise
-        _sync_directory(self.jobs)
         step("submit:admitted")
         return True
 
@@ -172,21 +174,20 @@ class Spool:
     # -- the life of a job -------------------------------------------------------------------
 
     def claim(self, id: str, claim: Claim) -> bool:
-        """Take the job, durably and at most once; False where somebody else has."""
-        place = self.jobs / id
+        """Take the job, at most once; False where somebody else has."""
         try:
-            _link_new(place / "claim.json", seal(claim))
+            _link_new(self.jobs / id / "claim.json", seal(claim))
         except FileExistsError:
             return False
-        _sync_directory(place)
         return True
 
-    def secrets(self, id: str) -> dict[str, str]:
-        """The values for the command; nothing where there are none, or no longer any."""
+    def take_secrets(self, id: str) -> dict[str, str]:
+        """The values for the command, which are no longer on disk when this returns."""
         try:
             values: dict[str, str] = json.loads((self.jobs / id / "secrets").read_bytes())
         except FileNotFoundError:
             return {}
+        self.forget_secrets(id)
         return values
 
     def forget_secrets(self, id: str) -> None:
@@ -325,16 +326,14 @@ def _facts(end: End) -> dict[str, Any]:
     return {name: getattr(end, name) for name in shown if getattr(end, name) not in (None, "")}
 
 
-def _write(path: Path, data: bytes, *, sync: bool = True) -> None:
-    _fill(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), data, sync=sync)
+def _write(path: Path, data: bytes) -> None:
+    _fill(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), data)
 
 
-def _fill(fd: int, data: bytes, *, sync: bool = True) -> None:
+def _fill(fd: int, data: bytes) -> None:
     try:
         while data:
             data = data[os.write(fd, data) :]
-        if sync:
-            os.fsync(fd)
     finally:
         os.close(fd)
 
@@ -347,14 +346,6 @@ def _link_new(path: Path, data: bytes) -> None:
         path.hardlink_to(aside)
     finally:
         aside.unlink(missing_ok=True)
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _generation() -> bytes:

@@ -38,6 +38,9 @@ PATIENCE = 10.0
 """Seconds that another supervisor may take to start or to leave."""
 
 
+RESTARTED = "the machine was restarted before it ended"
+
+
 class Running(NamedTuple):
     """A job with a runner, ours or one that an earlier supervisor left."""
 
@@ -191,6 +194,8 @@ class Supervisor:
             return
         if view is not None and view.claim is not None:
             self.adopt(id, view, view.claim)
+        elif view is not None and view.job.boot != processes.boot():
+            self.end_unstarted(id, End("FAILED", now(), cause="UNKNOWN", message=RESTARTED))
         elif view is not None:
             self.queue.add(Waiting.of(id, view.job))
 
@@ -256,10 +261,10 @@ class Supervisor:
 
     def end_unstarted(self, id: str, end: End) -> None:
         """Claim a queued job so that nobody can run it, and end it."""
-        claim = _claim(end)
-        if self.spool.claim(id, claim):
+        with suppress(OSError):  # a full disk: the next look tries again
+            self.spool.claim(id, _claim(end))
             step("supervisor:claimed")
-        self.meet(id)
+            self.meet(id)
 
     def finish(self, id: str, end: End) -> None:
         """Record an end; where the disk does not take it, the next look tries again."""
@@ -277,7 +282,7 @@ def _claim(end: End) -> Claim:
 def _abandoned(claim: Claim) -> End:
     """End what a dead runner left, and say what is known."""
     if claim.boot != processes.boot():
-        why = "the machine was restarted while it ran"
+        why = RESTARTED
     else:
         processes.kill_session(claim.pid, claim.identity)
         why = f"its runner (pid {claim.pid}) was killed, so nobody saw how it ended"
@@ -347,6 +352,10 @@ def main() -> None:
     if os.fork():
         os._exit(0)
     os.setsid()
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if signal.getsignal(number) is signal.SIG_IGN and number != signal.SIGPIPE:
+            signal.signal(number, signal.SIG_DFL)  # nohup's must not reach the jobs
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     spool = Spool(Path(root))
     try:
         spool.open()

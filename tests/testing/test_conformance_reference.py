@@ -1,0 +1,30 @@
+"""The kit passes where it should: on a driver that keeps every promise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from batchbridge.testing import DriverConformance
+
+from .reference import ReferenceDriver, Settings
+
+
+class TestReference(DriverConformance):
+    patience = 20.0
+    allowed_skips = frozenset()
+
+    @pytest.fixture
+    def driver(self, tmp_path: Path) -> ReferenceDriver:
+        root = tmp_path / "engine"
+        root.mkdir()
+        return ReferenceDriver(Settings(root))
+
+    @pytest.fixture
+    def unreachable(self, tmp_path: Path) -> ReferenceDriver:
+        return ReferenceDriver(Settings(tmp_path / "elsewhere"))
+
+    @pytest.fixture
+    def crowd(self) -> dict[str, object]:
+        return {"options": {"exclusive": True}}

@@ -20,9 +20,10 @@ from batchbridge.errors import (
     TransportError,
     Unsupported,
 )
+from batchbridge.fields import options_from
 from batchbridge.model import Files, Gang, JobSpec, Receipt, Secret, Submission
 from batchbridge.secrets import resolve
-from batchbridge.settings import Resolved, options_from
+from batchbridge.settings import Resolved
 
 TRIES = 6
 """Times that a submit is sent where repeating it is safe."""

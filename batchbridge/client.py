@@ -58,6 +58,11 @@ class Engine:
         self.driver: BatchDriver[Any] = resolved.driver_cls(resolved.settings)
         self.hub = Hub(self.driver)
 
+    @property
+    def address(self) -> str:
+        """How references begin here: ``backend://profile``."""
+        return str(self.ref((), "")).rstrip("/")
+
     def ref(self, scope: Scope, job_id: str) -> JobRef:
         """The reference of that job here."""
         return JobRef(self.resolved.backend, self.resolved.ref_profile, scope, job_id)
@@ -316,6 +321,13 @@ class Client:
         self._home = (profile, dict(settings or {}))
         self._own: Engine | None = None
 
+    @classmethod
+    def at(cls, address: str) -> Self:
+        """A client that submits where references begin with `address`: ``backend://profile``."""
+        client = cls()
+        client._own = client._engine(client._config.for_ref(JobRef.parse(f"{address}/-")))
+        return client
+
     def __enter__(self) -> Self:
         return self
 
@@ -435,9 +447,8 @@ class Client:
     def _hand_over(
         self, engine: Engine, scope: Scope, submissions: Sequence[Submission]
     ) -> Iterator[tuple[Submission, Job | BatchBridgeError]]:
-        profile = engine.resolved.profile
         if self._journal:
-            self._journal.asked(profile, scope, submissions)
+            self._journal.asked(engine.address, scope, submissions)
         answers: list[tuple[str, str | None, str | None]] = []
         try:
             for submission, receipt in submit.hand_over(engine.driver, submissions):
@@ -446,7 +457,7 @@ class Client:
                 yield submission, outcome
         finally:
             if self._journal:
-                self._journal.answered(profile, scope, answers)
+                self._journal.answered(engine.address, scope, answers)
 
 
 def _submissions(

@@ -24,10 +24,10 @@ log = logging.getLogger("batchbridge")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS submissions (
-  profile TEXT NOT NULL, scope TEXT NOT NULL, key TEXT NOT NULL,
-  name TEXT NOT NULL, job_set TEXT NOT NULL, spec TEXT NOT NULL, asked_at REAL NOT NULL,
+  engine TEXT NOT NULL, scope TEXT NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL,
+  job_set TEXT NOT NULL, spec TEXT NOT NULL, cwd TEXT NOT NULL, asked_at REAL NOT NULL,
   ref TEXT, error TEXT,
-  PRIMARY KEY (profile, scope, key)
+  PRIMARY KEY (engine, scope, key)
 )
 """
 
@@ -36,11 +36,12 @@ CREATE TABLE IF NOT EXISTS submissions (
 class Entry:
     """One submission. Neither `ref` nor `error`: its outcome is unknown."""
 
-    profile: str
+    engine: str  #: how its references begin: ``backend://profile``
     key: str
     name: str
     job_set: str
     spec: dict[str, Any]
+    cwd: str  #: where it was submitted: the paths of a job may be relative
     asked_at: float
     ref: str | None
     error: str | None
@@ -59,29 +60,31 @@ class Journal:
         self._lock = threading.Lock()
         self._warned = False
 
-    def asked(self, profile: str, scope: Sequence[str], submissions: Iterable[Submission]) -> None:
+    def asked(self, engine: str, scope: Sequence[str], submissions: Iterable[Submission]) -> None:
         """Note these submissions before the engine is asked."""
+        where, cwd = json.dumps(scope), _cwd()
         rows = [
-            (profile, json.dumps(scope), s.key, s.spec.name, s.job_set, _spec(s), time.time())
+            (engine, where, s.key, s.spec.name, s.job_set, _spec(s), cwd, time.time())
             for s in submissions
         ]
         self._write(
-            "INSERT INTO submissions (profile, scope, key, name, job_set, spec, asked_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET asked_at = excluded.asked_at",
+            "INSERT INTO submissions (engine, scope, key, name, job_set, spec, cwd, asked_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET asked_at = excluded.asked_at, error = NULL",
             rows,
         )
 
     def answered(
         self,
-        profile: str,
+        engine: str,
         scope: Sequence[str],
         answers: Iterable[tuple[str, str | None, str | None]],
     ) -> None:
         """Note what came of them: ``(key, ref, error)``."""
         self._write(
             "UPDATE submissions SET ref = COALESCE(?, ref), error = ?"
-            " WHERE profile = ? AND scope = ? AND key = ?",
-            [(ref, error, profile, json.dumps(scope), key) for key, ref, error in answers],
+            " WHERE engine = ? AND scope = ? AND key = ?",
+            [(ref, error, engine, json.dumps(scope), key) for key, ref, error in answers],
         )
 
     def entries(
@@ -89,7 +92,7 @@ class Journal:
     ) -> list[Entry]:
         """The submissions since then, of that set, with that reference; the newest first."""
         query = (
-            "SELECT profile, key, name, job_set, spec, asked_at, ref, error FROM submissions"
+            "SELECT engine, key, name, job_set, spec, cwd, asked_at, ref, error FROM submissions"
             " WHERE asked_at >= :since AND (:job_set IS NULL OR job_set = :job_set)"
             " AND (:ref IS NULL OR ref = :ref) ORDER BY asked_at DESC, rowid DESC"
         )
@@ -138,3 +141,10 @@ def default_path() -> Path:
 
 def _spec(submission: Submission) -> str:
     return json.dumps(submission.spec.to_json())
+
+
+def _cwd() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:  # it was removed
+        return ""

@@ -40,6 +40,22 @@ def test_the_same_key_again_keeps_its_reference(tmp_path):
     assert [entry.ref for entry in journal.entries()] == ["ref"]
 
 
+def test_a_refused_one_that_is_submitted_again_is_open_again(tmp_path):
+    journal = Journal(tmp_path / "journal.sqlite3")
+    journal.asked("prod", (), [submission("a")])
+    journal.answered("prod", (), [("a", None, "no")])
+    journal.asked("prod", (), [submission("a")])
+    assert [entry.unknown for entry in journal.entries()] == [True]
+
+
+def test_an_entry_knows_where_it_was_submitted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    journal = Journal(tmp_path / "journal.sqlite3")
+    journal.asked("nomad://prod", (), [submission("a")])
+    (entry,) = journal.entries()
+    assert (entry.engine, entry.cwd) == ("nomad://prod", str(tmp_path))
+
+
 def test_the_file_is_private_and_holds_no_secret(tmp_path):
     path = tmp_path / "journal.sqlite3"
     Journal(path).asked("prod", (), [submission("a")])

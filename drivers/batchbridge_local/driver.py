@@ -16,6 +16,7 @@ from batchbridge.errors import (
     BatchBridgeError,
     CursorExpired,
     KeyConflict,
+    SpecError,
     StoreError,
 )
 from batchbridge.model import (
@@ -39,7 +40,7 @@ from batchbridge_local.launch import ensure
 from batchbridge_local.records import Corrupt, Job
 from batchbridge_local.retention import Keep
 from batchbridge_local.settings import LocalSettings
-from batchbridge_local.spool import Refused, Spool, View, now
+from batchbridge_local.spool import Refused, Spool, View, now, step
 
 _log = logging.getLogger("batchbridge.local")
 
@@ -101,7 +102,7 @@ class LocalDriver(BatchDriver[LocalSettings]):
     def cancel(self, refs: Sequence[JobRef], *, reason: str) -> None:
         """Leave a mark at each job, and wake the supervisor, who ends the queued ones first."""
         with self._opened() as spool:
-            ids = [ref.id for ref in refs if (spool.jobs / ref.id).is_dir()]
+            ids = [ref.id for ref in refs if spool.holds(ref.id)]
             for id in sorted(ids, key=spool.claimed):
                 spool.ask_cancel(id, reason)
             told = [spool.tell(id, "CANCELLING", now()) for id in sorted(ids, key=spool.claimed)]
@@ -187,31 +188,33 @@ class LocalDriver(BatchDriver[LocalSettings]):
 
     def _submit(self, submission: Submission) -> Receipt:
         job = self._job(submission)
-        id = jobspec.id_of(submission.key)
-        if self._spool.view(id) is None:
+        if not self._spool.holds(job.id):
             refused = jobspec.refusal(job)
             if refused:
                 return Receipt(submission.key, error=refused)
-            if self._create(id, job, submission):
-                return Receipt(submission.key, id=id, created=True)
-        return self._repeated(id, submission)
+            if self._create(job, submission):
+                return Receipt(submission.key, id=job.id, created=True)
+        return self._repeated(job.id, submission)
 
-    def _create(self, id: str, job: Job, submission: Submission) -> bool:
+    def _create(self, job: Job, submission: Submission) -> bool:
         spool = self._spool
         secrets = {name: secret.reveal() for name, secret in submission.secrets.items()}
         with spool.preparing() as place:
             if submission.files:
                 extract(submission.files, place / "work")
             spool.fill(place, job, secrets)
-            if not spool.admit(place, id):
+            if not spool.admit(place, job.id):
                 return False
-        told = spool.tell(id, "QUEUED", job.submitted_at)
+        told = spool.tell(job.id, "QUEUED", job.submitted_at)
+        step("submit:told")
         ensure(spool, self._keep, look=not told)
         return True
 
     def _repeated(self, id: str, submission: Submission) -> Receipt:
         """The answer to a key that is known already."""
-        view = self._spool.view(id)
+        view = self._view(id)
+        if isinstance(view, Corrupt):
+            return Receipt(submission.key, error=_damaged(view))
         if view is not None and view.job.digest != submission.digest:
             return Receipt(submission.key, error=_conflict(submission.key, id))
         # Its first submitter may have been killed before it told anybody.
@@ -224,7 +227,7 @@ class LocalDriver(BatchDriver[LocalSettings]):
             submission,
             account=_account(),
             bounds=jobspec.Bounds(self.settings.cpu, self.settings.memory),
-            directory=place / "work" if submission.files else Path.cwd(),
+            directory=place / "work" if submission.files else _here(),
             grace=self.settings.grace,
             at=now(),
             boot=processes.boot(),
@@ -260,6 +263,13 @@ def _told(id: str, view: View | Corrupt | None, at: float) -> tuple[Seen | Absen
     return () if isinstance(view, Corrupt) else translate.history(id, view)
 
 
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise SpecError("the current directory is gone", path="workdir") from None
+
+
 def _account() -> jobspec.Account:
     with suppress(KeyError):
         entry = pwd.getpwuid(os.geteuid())
@@ -271,6 +281,13 @@ def _conflict(key: str, id: str) -> KeyConflict:
     return KeyConflict(
         f"the key {key!r} belongs to the job {id}, whose spec is another",
         remedy="use another key, or submit the same spec",
+    )
+
+
+def _damaged(error: Corrupt) -> StoreError:
+    return StoreError(
+        f"the key's job cannot be read: {error}",
+        remedy="move that directory out of the spool, or use another key",
     )
 
 

@@ -82,6 +82,7 @@ def _disk(spool: Spool) -> Check:
 
 def _records(spool: Spool) -> Check:
     damaged = [problem for id in sorted(spool.ids()) if (problem := _damage(spool, id))]
+    damaged += [f"{spool.jobs / name}: it is no job" for name in sorted(spool.foreign())]
     if not damaged:
         return Check("records", True, "all can be read")
     return Check("records", False, "; ".join(damaged), "move these directories out of the spool")

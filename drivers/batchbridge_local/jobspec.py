@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from batchbridge.errors import Rejected
 from batchbridge.model import Submission
-from batchbridge_local.records import Job
+from batchbridge_local.records import ID_LENGTH, Job
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -38,7 +38,7 @@ class Bounds(NamedTuple):
 
 def id_of(key: str) -> str:
     """The id of the job with this key; the same for everyone."""
-    return sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+    return sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:ID_LENGTH]
 
 
 def base(account: Account) -> dict[str, str]:
@@ -71,6 +71,7 @@ def job_of(
     """
     spec = submission.spec
     return Job(
+        id=id_of(submission.key),
         key=submission.key,
         digest=submission.digest,
         name=spec.name,

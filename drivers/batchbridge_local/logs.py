@@ -33,9 +33,11 @@ def read(
     is NoSuchJob. There is only the first attempt.
     """
     offset = _offset(cursor)
+    if not spool.holds(id):
+        return _gone(id, cursor)
     try:
         fd = os.open(spool.jobs / id / stream, os.O_RDONLY)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return _gone(id, cursor)
     try:
         if attempt != 1:

@@ -17,9 +17,14 @@ RESERVE = 4096
 """Bytes set aside at submit for the end of a job, so that a full disk cannot lose it."""
 
 
+ID_LENGTH = 24
+"""Hexadecimal digits of a job's id."""
+
+
 class Job(NamedTuple):
     """What to run. Times are seconds since the epoch, durations seconds, sizes bytes."""
 
+    id: str
     key: str
     digest: str
     name: str

@@ -160,18 +160,21 @@ def _listen() -> int:
 def _wait(pid: int, job: Job, wakeup: int) -> tuple[int, Wish | None]:
     """Wait for the command; end it when that is asked for, or its time is over."""
     overdue = time.monotonic() + job.timeout if job.timeout else None
+    told = False
     wish: Wish | None = None
     while True:
+        # Asked right before any signal: a command that has ended by itself is not cancelled.
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             return status, wish
-        told = _told(wakeup, wish.until if wish else overdue)
-        if wish is not None and time.monotonic() >= wish.until:
+        at = time.monotonic()
+        if wish is None and (told or (overdue and at >= overdue)):
+            wish = Wish("CANCELLED" if told else "TIMEOUT", at + job.grace)
+            _signal_group(pid, signal.SIGTERM)
+        elif wish is not None and at >= wish.until:
             _signal_group(pid, signal.SIGKILL)
             wish = wish._replace(until=float("inf"))
-        elif wish is None and (told or (overdue and time.monotonic() >= overdue)):
-            wish = Wish("CANCELLED" if told else "TIMEOUT", time.monotonic() + job.grace)
-            _signal_group(pid, signal.SIGTERM)
+        told = _told(wakeup, wish.until if wish else overdue) or told
 
 
 def _told(wakeup: int, until: float | None) -> bool:

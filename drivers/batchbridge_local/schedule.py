@@ -96,6 +96,10 @@ class Queue:
                 late.append(id)
         return late
 
+    def defer(self, id: str, until: float) -> None:
+        """Report a job as overdue again, then."""
+        heapq.heappush(self._deadlines, (until, id))
+
     def next_deadline(self) -> float | None:
         """When a queue timeout passes next, or would have."""
         return self._deadlines[0][0] if self._deadlines else None

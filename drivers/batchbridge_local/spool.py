@@ -21,7 +21,17 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from batchbridge_local import processes
-from batchbridge_local.records import RESERVE, VERSION, Claim, Corrupt, End, Job, seal, unseal
+from batchbridge_local.records import (
+    ID_LENGTH,
+    RESERVE,
+    VERSION,
+    Claim,
+    Corrupt,
+    End,
+    Job,
+    seal,
+    unseal,
+)
 
 FAILPOINT = "BATCHBRIDGE_LOCAL_FAILPOINT"
 """Names the durable step after which a process kills itself; for the kill tests."""
@@ -47,6 +57,11 @@ class View(NamedTuple):
     end: End | None = None
 
 
+def is_id(text: str) -> bool:
+    """Whether this can be a job's id; anything else could lead out of the spool."""
+    return len(text) == ID_LENGTH and not set(text) - set("0123456789abcdef")
+
+
 def step(name: str) -> None:
     """A durable step is done; a kill test may end the process here."""
     if os.environ.get(FAILPOINT) == name:
@@ -64,9 +79,12 @@ class Spool:
         self.fifo = root / "wake"
         self.lock = root / "lock"
         self.supervisor_log = root / "supervisor.log"
+        self._opened = False
 
     def open(self) -> None:
         """Make the spool, or check that it is ours and of this version; Refused where not."""
+        if self._opened and self.changes.exists():
+            return
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._check_owner()
         self._check_version()
@@ -76,6 +94,7 @@ class Spool:
             os.mkfifo(self.fifo, 0o600)
         with suppress(FileExistsError):
             _link_new(self.changes, _generation())
+        self._opened = True
 
     def _check_owner(self) -> None:
         info = self.root.stat()
@@ -135,7 +154,7 @@ class Spool:
         try:
             place.rename(self.jobs / id)
         except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 return False
             raise
         step("submit:admitted")
@@ -145,6 +164,13 @@ class Spool:
 
     def ids(self) -> list[str]:
         """Every job, in no order."""
+        return [name for name in self._names() if is_id(name)]
+
+    def foreign(self) -> list[str]:
+        """What lies among the jobs and is none."""
+        return [name for name in self._names() if not is_id(name)]
+
+    def _names(self) -> list[str]:
         return os.listdir(self.jobs)  # noqa: PTH208 -- ten thousand names, no Path wanted
 
     def view(self, id: str) -> View | None:
@@ -152,14 +178,24 @@ class Spool:
 
         Raises Corrupt, naming the file, where a record is damaged or foreign.
         """
+        if not is_id(id):
+            return None
         place = self.jobs / id
         # In this order: a record that appears meanwhile is never seen without those before it.
         end = _record(End, place / "end.json")
         claim = _record(Claim, place / "claim.json")
         job = _record(Job, place / "job.json")
-        if job is None and place.exists():
-            raise Corrupt(f"{place} holds no job.json")
-        return View(job, claim, end) if job else None
+        if job is None:
+            if place.exists():
+                raise Corrupt(f"{place}: it holds no job.json")
+            return None
+        if job.id != id:
+            raise Corrupt(f"{place}: its job.json is that of another job, {job.id}")
+        return View(job, claim, end)
+
+    def holds(self, id: str) -> bool:
+        """Whether there is a job of that id; text that is no id leads nowhere."""
+        return is_id(id) and (self.jobs / id).is_dir()
 
     def ended(self, id: str) -> bool:
         return (self.jobs / id / "end.json").exists()

@@ -16,7 +16,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from batchbridge_local import processes, retention, runner
 from batchbridge_local.changes import Tail
@@ -222,24 +222,34 @@ class Supervisor:
             head = self.queue.head()
             if head is None or not fits(head, (job.need for job in self.running.values())):
                 return
-            self.queue.remove(head.id)
-            self.fork(head)
+            try:
+                self.fork(head)
+            except OSError:  # too many processes: it keeps its place
+                self.not_before = time.monotonic() + RETRY
 
     def fork(self, job: Waiting) -> None:
-        """Fork the runner of a job."""
+        """Fork the runner of a job, which leaves the queue."""
         step("supervisor:starting")
         # A SIGTERM for the runner must wait until it listens.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        pid = os.fork()
-        if pid == 0:
-            signal.set_wakeup_fd(-1)
-            for fd in (self.fifo, self.wakeup, self.tail.fd):
-                os.close(fd)
-            runner.run(self.spool, job.id, self.oom)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self.become_runner(job.id)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        self.queue.remove(job.id)
         self.children[pid] = job.id
         self.running[job.id] = Running(pid, "", job.need)
         step("supervisor:started")
+
+    def become_runner(self, id: str) -> NoReturn:
+        """In the forked process: let go of what is the supervisor's, and run the job."""
+        signal.set_wakeup_fd(-1)
+        for fd in (self.fifo, self.wakeup):
+            os.close(fd)
+        self.tail.close()
+        runner.run(self.spool, id, self.oom)
 
     def cancel(self, id: str) -> None:
         """End a job that somebody wants ended; a running one is ended by its runner."""
@@ -258,6 +268,8 @@ class Supervisor:
         for id in self.queue.overdue(now()):
             late = "it waited longer than allowed"
             self.end_unstarted(id, End("FAILED", now(), cause="UNSCHEDULABLE", message=late))
+            if id in self.queue:
+                self.queue.defer(id, now() + RETRY)
 
     def end_unstarted(self, id: str, end: End) -> None:
         """Claim a queued job so that nobody can run it, and end it."""

@@ -5,3 +5,7 @@ from __future__ import annotations
 from metaflow.metaflow_config_funcs import from_conf
 
 BATCHBRIDGE_BACKEND = from_conf("BATCHBRIDGE_BACKEND")
+"""The profile or backend of ``@batchbridge`` where the step names none."""
+
+BATCHBRIDGE_CACHE = from_conf("BATCHBRIDGE_CACHE")
+"""Where the machines that run steps keep unpacked code packages; default: the user's cache."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from batchbridge import BatchBridgeError, Client, Job
 
-from . import jobs, runs
+from . import jobs
 from .attributes import BatchBridgeException
 from .launcher import orphans, refusal
 from .runs import Run
@@ -47,7 +47,7 @@ def killed(asked: Asked) -> Iterator[str]:
             for job in _found(client, asked):
                 found = True
                 yield f"Ending {job.ref} ({job.name})"
-            find = lambda: _found(client, asked)  # noqa: B023, E731
+            find = lambda: _found(client, asked)  # noqa: E731
             if not jobs.end(client, find, reason="killed by the user", patience=PATIENCE):
                 raise BatchBridgeException(f"the jobs on {profile} were asked to end, and do not")
     if not found:

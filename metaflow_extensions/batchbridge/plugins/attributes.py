@@ -33,14 +33,14 @@ class BatchBridgeException(MetaflowException):
 
     headline = "batchbridge"
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message)  # type: ignore[no-untyped-call]
 
-def write_table(value: Any) -> str | None:
+
+def write_table(name: str, value: Any) -> str | None:
     """A table as JSON that survives ``--with``, which splits at commas and unescapes quotes."""
-    table = read_table("options", value)
-    if not table:
-        return None
-    text = json.dumps(table)
-    return _escape_strings(text)
+    table = read_table(name, value)
+    return _escape_strings(json.dumps(table)) if table else None
 
 
 def _escape_strings(text: str) -> str:
@@ -85,7 +85,7 @@ def job_form(
     run_limit: int,
     decorator_wins: bool,
 ) -> dict[str, Any]:
-    """The fields of a job that the attributes and @resources ask for, as `JobSpec.parse` reads them.
+    """The fields of a job that the attributes and @resources ask for, for `JobSpec.parse`.
 
     Memory and disk are megabytes, as everywhere in Metaflow. The run limit is always set.
     """

@@ -1,27 +1,33 @@
 """What a job runs first: it makes the step's working directory and becomes the step.
 
 Its text travels as an argument (``python -I -S -c``), so it needs the standard library alone, of
-Python 3.8 or later. The code package is unpacked once per machine and content, into a directory of
-the user's; each task has its own copy of the user's files and shares Metaflow's, which nobody
-writes to but the interpreter that compiles them.
+Python 3.8 or later, and imports little of it. The code package is unpacked once per machine and
+content, into a directory of the user's; each task has its own copy of the user's files and shares
+Metaflow's, which nobody writes to but the interpreter that compiles them.
 """
+
+from __future__ import annotations
 
 import json
 import os
 import sys
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
 KEEP = 14 * 86400
 """Seconds after its last use that an unpacked package is kept: longer than any task may run."""
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     """``boot PLAN COMMAND...``: see `boot_plan.plan` for what the JSON object PLAN holds."""
     plan, command = json.loads(argv[0]), argv[1:]
     try:
         work = working_directory(unpacked(cache_directory(), plan["sha"], plan["stages"]))
     except (OSError, Failed) as error:
-        sys.exit("batchbridge: the task could not be set up: %s" % error)
+        sys.exit(f"batchbridge: the task could not be set up: {error}")
     os.chdir(work)
     if plan["link"]:
         os.symlink(plan["link"], ".metaflow")
@@ -33,13 +39,14 @@ class Failed(Exception):
     """A stage of the set-up did not succeed."""
 
 
-def cache_directory():
+def cache_directory() -> str:
     """Where this user's unpacked packages are, on this machine."""
+    named = os.environ.get("METAFLOW_BATCHBRIDGE_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(base, "batchbridge", "metaflow")
+    return named or os.path.join(base, "batchbridge", "metaflow")
 
 
-def unpacked(cache, sha, stages):
+def unpacked(cache: str, sha: str, stages: Iterable[tuple[str, str]]) -> str:
     """The directory that holds the package `sha`, made by `stages` where it is missing."""
     final = os.path.join(cache, sha)
     if os.path.isdir(final):
@@ -47,7 +54,7 @@ def unpacked(cache, sha, stages):
         return final
     os.makedirs(cache, mode=0o700, exist_ok=True)
     prune(cache, time.time() - KEEP)
-    half = unique(os.path.join(cache, "." + sha))
+    half = unique(os.path.join(cache, f".{sha}"))
     for what, script in stages:
         run(what, script, half)
     try:
@@ -57,14 +64,14 @@ def unpacked(cache, sha, stages):
     return final
 
 
-def prune(cache, before):
+def prune(cache: str, before: float) -> None:
     """Remove what was last used before that time."""
     for entry in os.scandir(cache):
         if entry.stat(follow_symlinks=False).st_mtime < before:
             remove(entry.path)
 
 
-def working_directory(code):
+def working_directory(code: str) -> str:
     """A new private directory with the package in it; `BATCHBRIDGE_SCRATCH` names it to the step.
 
     The directories whose names start with ``.mf_`` are Metaflow's and shared; the rest is copied,
@@ -85,23 +92,24 @@ def working_directory(code):
     return work
 
 
-def environment(added, work, current):
+def environment(added: Mapping[str, str], work: str, current: Mapping[str, str]) -> dict[str, str]:
     """What changes in the environment: ``{work}`` is filled in; paths go before the old ones."""
     changed = {name: value.replace("{work}", work) for name, value in added.items()}
-    for name, first in (("PATH", os.path.dirname(sys.executable)), *changed.items()):
-        if name in ("PATH", "PYTHONPATH"):
-            changed[name] = os.pathsep.join(filter(None, (first, current.get(name))))
+    changed["PATH"] = os.path.dirname(sys.executable)
+    for name in ("PATH", "PYTHONPATH"):
+        both = (changed.get(name), current.get(name))
+        changed[name] = os.pathsep.join(path for path in both if path)
     return changed
 
 
-def unique(stem):
+def unique(stem: str) -> str:
     """A new private directory whose name starts with `stem`."""
-    path = "%s-%d-%d" % (stem, os.getpid(), time.time_ns())
+    path = f"{stem}-{os.getpid()}-{time.time_ns()}"
     os.mkdir(path, 0o700)
     return path
 
 
-def run(what, script, directory):
+def run(what: str, script: str, directory: str) -> None:
     """Run a shell script there, quietly; Failed with what it said."""
     import subprocess
 
@@ -110,10 +118,10 @@ def run(what, script, directory):
     )
     if done.returncode:
         said = done.stdout.decode("utf-8", "replace").strip()
-        raise Failed("%s failed with exit code %d\n%s" % (what, done.returncode, said))
+        raise Failed(f"{what} failed with exit code {done.returncode}\n{said}")
 
 
-def remove(path):
+def remove(path: str) -> None:
     """Remove a tree, or what can be removed of it."""
     import shutil
 

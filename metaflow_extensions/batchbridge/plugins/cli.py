@@ -45,9 +45,7 @@ def step(ctx: Any, spec: str, step_name: str, arguments: tuple[str, ...]) -> Non
     name = ctx.parent.info_name
     decorator = next(d for d in ctx.obj.graph[step_name].decorators if d.name == name)
     order = Order.of(json.loads(spec))
-    sys.exit(
-        run(Step(ctx.obj, decorator, step_name, order, arguments, ctx.parent.parent.params))
-    )
+    sys.exit(run(Step(ctx.obj, decorator, step_name, order, arguments, ctx.parent.parent.params)))
 
 
 def _selection(command: Any) -> Any:

@@ -15,7 +15,10 @@ from typing import Any, ClassVar
 
 from metaflow.decorators import StepDecorator
 from metaflow.metadata_provider.util import sync_local_metadata_to_datastore
-from metaflow.metaflow_config import BATCHBRIDGE_BACKEND, DATASTORE_LOCAL_DIR
+from metaflow.metaflow_config import (
+    BATCHBRIDGE_BACKEND,  # type: ignore[attr-defined]  # see ../config
+    DATASTORE_LOCAL_DIR,
+)
 from metaflow.plugins.timeout_decorator import get_run_time_limit_for_task
 
 from .attributes import DEFAULTS, BatchBridgeException, job_form, write_table
@@ -80,7 +83,9 @@ class BridgeDecorator(StepDecorator):
     ) -> None:
         """Refuse what cannot be; work out what the job asks for."""
         others = [other for other in decorators if other is not self]
-        resources = next((d.attributes for d in others if d.name == "resources"), {})
+        resources: dict[str, Any] = next(
+            (d.attributes for d in others if d.name == "resources"), {}
+        )
         setting = Setting(
             name=self.name,
             step=step_name,
@@ -191,6 +196,10 @@ def _remove(scratch: str, owner: int) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+WITH_PROFILE: dict[str, Any] = {"profile": None, **DEFAULTS}
+WITH_BACKEND: dict[str, Any] = {"backend": None, **DEFAULTS}
+
+
 # Metaflow calls `init` only where a class has its own, so each name carries it.
 
 
@@ -202,7 +211,7 @@ class LocalBatchDecorator(BridgeDecorator):
 
     name = "local_batch"
     backend = "local"
-    defaults: ClassVar[dict[str, Any]] = {"profile": None, **DEFAULTS}
+    defaults = WITH_PROFILE
     init = BridgeDecorator._init
 
 
@@ -211,7 +220,7 @@ class NomadDecorator(BridgeDecorator):
 
     name = "nomad"
     backend = "nomad"
-    defaults: ClassVar[dict[str, Any]] = {"profile": None, **DEFAULTS}
+    defaults = WITH_PROFILE
     init = BridgeDecorator._init
 
 
@@ -220,7 +229,7 @@ class ArmadaDecorator(BridgeDecorator):
 
     name = "armada"
     backend = "armada"
-    defaults: ClassVar[dict[str, Any]] = {"profile": None, **DEFAULTS}
+    defaults = WITH_PROFILE
     init = BridgeDecorator._init
 
 
@@ -230,5 +239,5 @@ class BatchBridgeDecorator(BridgeDecorator):
     name = "batchbridge"
     backend = BATCHBRIDGE_BACKEND
     attribute = "backend"
-    defaults: ClassVar[dict[str, Any]] = {"backend": None, **DEFAULTS}
+    defaults = WITH_BACKEND
     init = BridgeDecorator._init

@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from batchbridge.logs import LogChunk
 from metaflow.mflog import TASK_LOG_SOURCE, update_delay
 from metaflow.mflog.mflog import decorate
+
+from batchbridge.logs import LogChunk
 
 STREAMS = ("stdout", "stderr")
 

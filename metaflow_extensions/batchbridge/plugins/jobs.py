@@ -77,5 +77,3 @@ def end(client: Client, find: Find, *, reason: str, patience: float) -> bool:
             pass
         if time.monotonic() >= deadline:
             return False
-
-

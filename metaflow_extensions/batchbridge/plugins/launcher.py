@@ -57,7 +57,7 @@ class Launch:
         self._guard = Guard(self._run)
 
     def confirm_ended(self, profile: str | None, step: str, task_id: str, attempt: int) -> None:
-        """End the jobs of earlier attempts at that task, whose process here may have been killed."""
+        """End the jobs of earlier attempts; the process that watched them may have been killed."""
         client, task = self._client(profile), Task(step, task_id, attempt)
         reason = "its attempt is over"
         found = lambda: jobs.earlier(client, self._run, task)  # noqa: E731

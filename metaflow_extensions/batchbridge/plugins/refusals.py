@@ -29,9 +29,9 @@ class Setting:
 def objection(setting: Setting) -> str | None:
     """Why this cannot be run, or None."""
     at = f"@{setting.name} on the step {setting.step}"
-    deployment = DEPLOYMENTS.intersection(setting.command[:1])
+    deployment = next(iter(DEPLOYMENTS.intersection(setting.command[:1])), None)
     if deployment and "create" in setting.command:
-        return f"{at} cannot be deployed to {deployment.pop()}: start the flow with 'run' instead."
+        return f"{at} cannot be deployed to {deployment}: start the flow with 'run' instead."
     if setting.command[:1] not in (["run"], ["resume"]):
         return None
     if setting.parallel:

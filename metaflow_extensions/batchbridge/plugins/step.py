@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from batchbridge import BatchBridgeError, Client, Job, JobSpec, JobState, Record
-from batchbridge.client import describe
-from batchbridge.errors import LogsUnavailable
 from metaflow import util
 from metaflow.exception import METAFLOW_EXIT_DISALLOW_RETRY
 from metaflow.metadata_provider import MetaDatum
 from metaflow.metadata_provider.util import sync_local_metadata_from_datastore
 from metaflow.metaflow_config import DATASTORE_LOCAL_DIR
+
+from batchbridge import BatchBridgeError, Client, Job, JobSpec, JobState, Record
+from batchbridge.client import describe
+from batchbridge.errors import LogsUnavailable
 
 from . import boot_plan, jobs, runs, task_env
 from .attributes import BatchBridgeException
@@ -208,8 +209,11 @@ def _step_words(step: Step) -> list[str]:
     """``flow.py TOP-OPTIONS step NAME ARGUMENTS``, as words."""
     # Metaflow quotes for a shell; no shell will read these.
     options = shlex.split(" ".join(util.dict_to_cli_options(step.top_options)))
-    script = os.path.basename(sys.argv[0])
-    return [script, *options, "step", step.name, *step.arguments]
+    return [_script(), *options, "step", step.name, *step.arguments]
+
+
+def _script() -> str:
+    return Path(sys.argv[0]).name
 
 
 def _variables(step: Step) -> dict[str, str]:
@@ -222,7 +226,7 @@ def _variables(step: Step) -> dict[str, str]:
             root=datastore.datastore_root,
             metadata=step.state.metadata.TYPE,
             user=util.get_username(),
-            script=os.path.basename(sys.argv[0]),
+            script=_script(),
         ),
         "METAFLOW_RUN_ID": step.order.run_id,
         "METAFLOW_CODE_METADATA": step.order.package.metadata,

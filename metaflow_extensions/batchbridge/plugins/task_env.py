@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from metaflow import metaflow_config
@@ -19,6 +20,7 @@ TRAVELLING = (
     "AZURE_KEY_VAULT_PREFIX",
     "AZURE_STORAGE_BLOB_SERVICE_ENDPOINT",
     "AWS_SECRETS_MANAGER_DEFAULT_REGION",
+    "BATCHBRIDGE_CACHE",
     "CARD_AZUREROOT",
     "CARD_GSROOT",
     "CARD_S3ROOT",
@@ -47,9 +49,11 @@ def variables(
     """Metaflow's variables for a step that uses that datastore and metadata provider."""
     named = {name: getattr(metaflow_config, name, None) for name in TRAVELLING}
     env = {f"METAFLOW_{name}": str(value) for name, value in named.items() if value}
-    env |= {name: os.environ[name] for name in AWS_PLAIN if datastore == "s3" and name in os.environ}
+    env |= {
+        name: os.environ[name] for name in AWS_PLAIN if datastore == "s3" and name in os.environ
+    }
     if datastore == "local":
-        env["METAFLOW_DATASTORE_SYSROOT_LOCAL"] = os.path.dirname(root)
+        env["METAFLOW_DATASTORE_SYSROOT_LOCAL"] = str(Path(root).parent)
     if metadata == "service" and metaflow_config.SERVICE_INTERNAL_URL:
         env["METAFLOW_SERVICE_URL"] = metaflow_config.SERVICE_INTERNAL_URL
     return env | {

@@ -1,0 +1,129 @@
+"""Real flows in processes of their own, each with its own home, datastore and spool."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+with warnings.catch_warnings():  # Metaflow imports it before its extensions, and they import it
+    warnings.simplefilter("ignore")
+    import metaflow  # noqa: F401
+
+REPO = Path(__file__).parents[2]
+FLOWS = Path(__file__).parent / "flows"
+DEADLINE = 90.0
+"""Seconds that anything here may take."""
+
+
+def eventually(holds: Callable[[], object], what: str, within: float = DEADLINE) -> None:
+    """Wait until it holds."""
+    deadline = time.monotonic() + within
+    while not holds():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {within:g} s: {what}")
+        time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where flows run: nothing outside it is read or written."""
+
+    root: Path
+    python: str = sys.executable
+
+    @property
+    def spool(self) -> Path:
+        return self.root / "spool"
+
+    @property
+    def env(self) -> dict[str, str]:
+        home = self.root / "home"
+        home.mkdir(exist_ok=True)
+        return {
+            "HOME": str(home),
+            "PATH": f"{Path(self.python).parent}:{os.environ['PATH']}",
+            "USER": "tester",
+            "METAFLOW_HOME": str(home / ".metaflowconfig"),
+            "METAFLOW_BATCHBRIDGE_CACHE": str(self.root / "cache"),
+            "BATCHBRIDGE_LOCAL_ROOT": str(self.spool),
+            "BATCHBRIDGE_STATE_DIR": str(self.root / "state"),
+            "PYTHONUNBUFFERED": "x",
+        }
+
+    def start(
+        self, flow: str | Path, *words: str, env: dict[str, str] | None = None
+    ) -> subprocess.Popen[str]:
+        """Start ``python FLOW WORDS``, in a process group of its own."""
+        return subprocess.Popen(
+            [self.python, str(FLOWS / flow), "--no-pylint", *words],
+            cwd=self.root,
+            env={**self.env, **(env or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def flow(
+        self, flow: str | Path, *words: str, env: dict[str, str] | None = None, code: int = 0
+    ) -> str:
+        """What that prints; it must end with that exit code."""
+        process = self.start(flow, *words, env=env)
+        out, _ = process.communicate(timeout=DEADLINE)
+        assert process.returncode == code, out
+        return out
+
+    def batchbridge(self, *words: str) -> str:
+        """What ``batchbridge WORDS`` prints."""
+        command = [self.python, "-m", "batchbridge.cli", *words]
+        return subprocess.check_output(command, cwd=self.root, env=self.env, text=True)
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process that works here: its environment or its command names this place."""
+        return [p for p in psutil.process_iter() if _belongs(p, str(self.root))]
+
+    def no_process_left(self) -> bool:
+        """Whether none is left but the spool's supervisor, which serves whoever comes next."""
+        return not [p for p in self.processes() if not _is_supervisor(p)]
+
+    def end_all(self) -> None:
+        """End what is left, supervisor and all."""
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+
+
+def _belongs(process: psutil.Process, root: str) -> bool:
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        words = [*process.cmdline(), *process.environ().values()]
+        return any(word == root or f"{root}/" in word for word in words)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+
+
+def _is_supervisor(process: psutil.Process) -> bool:
+    try:
+        return any("batchbridge_local.supervisor" in word for word in process.cmdline())
+    except psutil.NoSuchProcess:
+        return True
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """A place for one test."""
+    made = Place(tmp_path)
+    yield made
+    made.end_all()

@@ -1,0 +1,115 @@
+"""What a job runs first."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from metaflow_extensions.batchbridge.plugins import boot, boot_plan
+
+SHOW = "import json, os, sys; print(json.dumps([os.getcwd(), dict(os.environ), sys.argv[1:]]))"
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """A package with a user's file, a user's folder and a shared one."""
+    source = tmp_path / "source"
+    for name in ("flow.py", "lib/helper.py", ".mf_code/metaflow/__init__.py"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(f"# {name}\n")
+    path = tmp_path / "package.tgz"
+    with tarfile.open(path, "w:gz") as tar:
+        for entry in sorted(source.iterdir()):
+            tar.add(entry, arcname=entry.name)
+    return path
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def plan_for(archive: Path, **changes: object) -> dict[str, object]:
+    sha = hashlib.sha1(archive.read_bytes()).hexdigest()
+    metadata = json.dumps({"version": 0, "archive_format": "tgz", "mfcontent_version": 1})
+    package = boot_plan.Package(metadata, sha, str(archive))
+    fetch = boot_plan.fetch_command(None, str(archive), "local")
+    return {**boot_plan.plan(package, root=None, fetch=fetch, install=None), **changes}
+
+
+def booted(
+    tmp_path: Path, plan: dict[str, object], *words: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the job's command as an engine would: in a directory and an environment of its own."""
+    command = boot_plan.boot_command(sys.executable, plan, ["-c", SHOW, *words])
+    (tmp_path / "tmp").mkdir(exist_ok=True)
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "TMPDIR": str(tmp_path / "tmp")}
+    return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
+
+
+def test_the_step_starts_in_a_private_copy_of_the_package(tmp_path: Path, archive: Path) -> None:
+    root = tmp_path / "datastore"
+    root.mkdir()
+    done = booted(tmp_path, plan_for(archive, link=str(root)), "a b", "$HOME", "it's")
+    work, env, words = json.loads(done.stdout)
+    assert words == ["a b", "$HOME", "it's"]
+    assert (Path(work) / "lib/helper.py").read_text() == "# lib/helper.py\n"
+    assert not (Path(work) / "flow.py").is_symlink()
+    assert (Path(work) / ".mf_code").is_symlink()
+    assert (Path(work) / ".metaflow").resolve() == root
+    assert Path(work).stat().st_mode & 0o777 == 0o700
+    assert env["PYTHONPATH"] == f"{work}/.mf_code"
+    assert env["METAFLOW_EXTRACTED_ROOT"] == work
+    assert env["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
+
+
+def test_the_package_is_fetched_once_per_content(tmp_path: Path, archive: Path) -> None:
+    plan = plan_for(archive)
+    first, _, _ = json.loads(booted(tmp_path, plan).stdout)
+    archive.unlink()
+    second, _, _ = json.loads(booted(tmp_path, plan).stdout)
+    assert first != second
+    assert (Path(second) / "flow.py").exists()
+    assert names(tmp_path / "cache/batchbridge/metaflow") == [plan["sha"]]
+
+
+def test_a_stage_that_fails_says_which_and_what_it_said(tmp_path: Path, archive: Path) -> None:
+    stages = [("fetching the package", "echo no route to host; exit 7")]
+    done = booted(tmp_path, plan_for(archive, stages=stages))
+    assert done.returncode == 1
+    assert "fetching the package failed with exit code 7\nno route to host" in done.stderr
+
+
+def test_of_two_that_unpack_at_once_the_second_uses_the_first(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    other_one = f"mkdir -p {cache}/sha && touch {cache}/sha/theirs"
+    unpacked = boot.unpacked(str(cache), "sha", [("racing", f"touch mine; {other_one}")])
+    assert names(Path(unpacked)) == ["theirs"]
+    assert names(cache) == ["sha"]
+
+
+def test_old_packages_are_removed_when_a_new_one_comes(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    for name, age in (("old", boot.KEEP + 60), ("used", 60)):
+        (cache / name).mkdir(parents=True)
+        os.utime(cache / name, (time.time() - age,) * 2)
+    boot.unpacked(str(cache), "new", [("nothing", "true")])
+    assert names(cache) == ["new", "used"]
+
+
+def test_the_environment_prepends_paths_and_replaces_the_rest() -> None:
+    changed = boot.environment(
+        {"PYTHONPATH": "{work}/.mf_code", "ROOT": "{work}"},
+        "/w",
+        {"PYTHONPATH": "/mine", "PATH": "/bin", "ROOT": "/old"},
+    )
+    assert changed["PYTHONPATH"] == "/w/.mf_code:/mine"
+    assert changed["ROOT"] == "/w"
+    assert changed["PATH"].endswith(":/bin")

@@ -13,12 +13,10 @@ import shutil
 from dataclasses import asdict
 from typing import Any, ClassVar
 
+from metaflow import metaflow_config
 from metaflow.decorators import StepDecorator
 from metaflow.metadata_provider.util import sync_local_metadata_to_datastore
-from metaflow.metaflow_config import (
-    BATCHBRIDGE_BACKEND,  # type: ignore[attr-defined]  # see ../config
-    DATASTORE_LOCAL_DIR,
-)
+from metaflow.metaflow_config import DATASTORE_LOCAL_DIR
 from metaflow.plugins.timeout_decorator import get_run_time_limit_for_task
 
 from .attributes import DEFAULTS, BatchBridgeException, job_form, write_table
@@ -237,7 +235,7 @@ class BatchBridgeDecorator(BridgeDecorator):
     """Run a step as a job of the engine, or the profile, that ``backend`` names."""
 
     name = "batchbridge"
-    backend = BATCHBRIDGE_BACKEND
+    backend = vars(metaflow_config)["BATCHBRIDGE_BACKEND"]  # ../config puts it there
     attribute = "backend"
     defaults = WITH_BACKEND
     init = BridgeDecorator._init

@@ -121,7 +121,7 @@ def _from_command(command: str) -> str:
     try:
         arguments = shlex.split(command)
         # stderr stays the user's, so that the command can say what is wrong, or ask for a password
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             arguments,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

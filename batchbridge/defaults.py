@@ -1,0 +1,107 @@
+"""Defaults for jobs: collected from the files, and put under what a job says itself. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from batchbridge.configfiles import PROFILE_KEYS, ConfigFile, refuse_untrusted
+from batchbridge.driver import BatchDriver
+from batchbridge.errors import ConfigError, SpecError
+from batchbridge.fields import FieldHelp, describe, find, read
+from batchbridge.layers import Found, Layers, Origin
+
+_ADDED_TO: Final = ("env", "labels", "secrets")
+"""Fields of a job whose defaults are added to by name; of any other the strongest stands alone."""
+
+
+def merge(
+    form: Mapping[str, Any], job: Mapping[str, Any], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The form of a job over defaults: what the job says itself wins, None says nothing.
+
+    A variable that the job sets as `env` displaces a default secret of that name, and vice versa.
+    """
+    own = {name: value for name, value in form.items() if value is not None}
+    under = dict(job)
+    for field, rival in (("env", "secrets"), ("secrets", "env")):
+        if isinstance(own.get(rival), Mapping):
+            rivals = own[rival].keys()
+            under[field] = {k: v for k, v in under.get(field, {}).items() if k not in rivals}
+    return _over(own, {**under, "options": options}, (*_ADDED_TO, "options"))
+
+
+def collect(layers: Layers, profile: str, options_cls: type[Any]) -> dict[str, Found]:
+    """``job.NAME`` and ``options.NAME`` of a profile, the latter typed by the driver's `Options`.
+
+    ``[profile.NAME.job]`` of any file stands over ``[job]`` of any file.
+    """
+    tables: list[tuple[str, ...]] = [("profile", profile, "job"), ("job",)]
+    job = _gather(layers, tables)
+    options = _gather(layers, [("profile", profile, "options")])
+    known = {f.name: f for f in describe(options_cls)}
+    typed = {name: typed_as(known[name], found, name) for name, found in options.items()}
+    return {f"job.{name}": f for name, f in job.items()} | {
+        f"options.{name}": f for name, f in typed.items()
+    }
+
+
+def check_tables(layers: Layers, profile: str, driver: type[BatchDriver[Any]]) -> None:
+    """ConfigError for a key of the profile's tables that is unknown, or not for its file."""
+    places = (
+        (("profile", profile), driver.Settings),
+        (("profile", profile, "options"), driver.Options),
+    )
+    for file in layers.files:
+        for place, cls in places:
+            known = describe(cls)
+            for name in file.get(*place) or ():
+                if len(place) > 2 or name not in PROFILE_KEYS:
+                    _check_key(file, known, *place, name)
+
+
+def typed_as(field: FieldHelp, found: Found, path: str) -> Found:
+    """The value as the field's type; ConfigError naming its origin if it is none."""
+    try:
+        return Found(read(field, found.value, path=path), found.origin)
+    except SpecError as error:
+        raise ConfigError(f"{found.origin}: {error}", remedy=error.remedy) from None
+
+
+def _check_key(file: ConfigFile, known: tuple[FieldHelp, ...], *key: str) -> None:
+    try:
+        field = find(known, key[-1], path=".".join(key))
+    except SpecError as error:
+        raise ConfigError(f"{file.where(*key)}: {error}", remedy=error.remedy) from None
+    if not field.inert:
+        refuse_untrusted(file, *key)
+
+
+def _gather(layers: Layers, tables: list[tuple[str, ...]]) -> dict[str, Found]:
+    """The values of these tables, strongest table first and strongest file first within it."""
+    gathered: dict[str, Found] = {}
+    for table in tables:
+        for name, found in _entries(layers, table):
+            stronger = gathered.get(name)
+            if stronger is None:
+                gathered[name] = found
+            elif name in _ADDED_TO:
+                gathered[name] = Found({**found.value, **stronger.value}, stronger.origin)
+    return gathered
+
+
+def _entries(layers: Layers, table: tuple[str, ...]) -> Iterator[tuple[str, Found]]:
+    for file in layers.files:
+        for name, value in (file.get(*table) or {}).items():
+            yield name, Found(value, Origin(file.kind, file.where(*table, name)))
+
+
+def _over(
+    own: Mapping[str, Any], under: Mapping[str, Any], added_to: tuple[str, ...]
+) -> dict[str, Any]:
+    both = {
+        name: {**under[name], **own.get(name, {})}
+        for name in added_to
+        if name in under and isinstance(own.get(name, {}), Mapping)
+    }
+    return {**under, **own, **both}

@@ -1,0 +1,368 @@
+"""Which engine, how to reach it, and what its jobs default to: each value with its origin.
+
+The strongest source that gives a value wins::
+
+    flag > BATCHBRIDGE_<PROFILE>_<FIELD> > ./batchbridge.toml > user's config.toml
+         > /etc/batchbridge/config.toml > the engine's own variable > default
+
+An empty variable is not set. What the site's file lists as ``locked`` nobody overrides. A project's
+file, which comes with a checkout, may choose a profile and defaults that are inert; the rest of it
+is refused unless the user's own file lists the directory as ``trusted``.
+
+Credentials go to the address that they were configured for: at an address given ad hoc, by flag or
+in a reference, nothing configured elsewhere applies but what is inert.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+import msgspec
+
+from batchbridge import configfiles, registry
+from batchbridge.configfiles import PROFILE_KEYS, SITE_FILE, refuse_untrusted
+from batchbridge.defaults import check_tables, collect, merge, typed_as
+from batchbridge.errors import ConfigError, DriverBug, SpecError
+from batchbridge.fields import FieldHelp, build, describe, read_all
+from batchbridge.layers import Found, Layers, Origin, variable_name
+from batchbridge.model import JobRef, suggestion
+
+DEFAULT_PROFILE: Final = "local"
+
+_STRENGTH: Final = {
+    kind: rank
+    for rank, kind in enumerate(("flag", "environment", "project", "user", "site", "engine"))
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A profile, ready for use."""
+
+    profile: str
+    backend: str
+    driver_cls: registry.DriverClass
+    settings: Any  #: an instance of ``driver_cls.Settings``
+    origins: Mapping[
+        str, Origin
+    ]  #: by name: of settings, ``store``, ``job.NAME``, ``options.NAME``
+    options: Mapping[str, Any]  #: defaults for the driver's ``Options``
+    job: Mapping[str, Any]  #: defaults for the fields of a job
+    store: str | None  #: where files go that do not fit into a submission
+    ref_profile: str  #: what stands in a reference: the profile, or the address given ad hoc
+    withheld: tuple[str, ...] = ()  #: what is configured for another address than the one in use
+
+    def spec(self, form: Mapping[str, Any]) -> dict[str, Any]:
+        """The form of a job with this profile's defaults under it, its options typed."""
+        merged = merge(form, self.job, self.options)
+        if isinstance(merged["options"], Mapping):
+            typed = read_all(self.driver_cls.Options, merged["options"], path="options")
+            merged["options"] = msgspec.to_builtins(typed)
+        return merged
+
+    def shown(self) -> list[tuple[str, str, Origin]]:
+        """``(name, value, origin)`` of everything that has a value, for people; secrets masked."""
+        settings, options = describe(self.driver_cls.Settings), describe(self.driver_cls.Options)
+        values = {f.name: getattr(self.settings, f.name) for f in settings} | {"store": self.store}
+        values |= {f"job.{name}": value for name, value in self.job.items()}
+        values |= {f"options.{name}": value for name, value in self.options.items()}
+        secret = {f.name for f in settings if f.secret}
+        secret |= {f"options.{f.name}" for f in options if f.secret}
+        return [
+            (name, "***" if name in secret else str(value), self.origins[name])
+            for name, value in values.items()
+            if value is not None
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the files and the environment say, read once."""
+
+    layers: Layers
+
+    @classmethod
+    def load(
+        cls,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        *,
+        user: Path | None = None,
+        site: Path = SITE_FILE,
+    ) -> Self:
+        """Read the files; ConfigError with file and line for what is wrong in them."""
+        files = configfiles.load(cwd or Path.cwd(), user or user_file(), site)
+        config = cls(Layers(files, dict(os.environ if env is None else env)))
+        config._check_profiles()
+        return config
+
+    @property
+    def default_profile(self) -> str:
+        """The profile in use where none is named."""
+        return self._chosen(None)
+
+    def profiles(self) -> dict[str, str]:
+        """Each profile's name with its backend: those of the files, then the bare backends."""
+        backends = {name: self._backend(name) for name in self._defined()}
+        return backends | {name: name for name in registry.names() if name not in backends}
+
+    def resolve(
+        self, profile: str | None = None, overrides: Mapping[str, Any] | None = None
+    ) -> Resolved:
+        """Everything about a profile or a bare backend (None: the default profile).
+
+        `overrides` are flags: settings of the driver, or ``store``. Raises ConfigError naming the
+        origin of what is wrong, DriverNotFound, DriverBroken.
+        """
+        return self._resolve(self._chosen(profile), overrides or {})
+
+    def for_ref(self, ref: JobRef, overrides: Mapping[str, Any] | None = None) -> Resolved:
+        """Everything about the engine that a reference names; ConfigError if nothing defines it.
+
+        An address takes the settings of the profile, or of the bare backend, that is configured
+        for that very address; where there is none, no settings but `overrides`.
+        """
+        if _is_address(ref.profile):
+            return self._at(ref.backend, ref.profile, overrides or {})
+        backend = self._backend(ref.profile)
+        if backend != ref.backend:
+            raise ConfigError(f"{ref}: the profile {ref.profile!r} is one of {backend} here")
+        return self._resolve(ref.profile, overrides or {})
+
+    # -- profiles ----------------------------------------------------------------------------
+
+    def _chosen(self, flag: str | None) -> str:
+        flags = [Found(flag, Origin("flag"))] if flag else []
+        rest = (
+            self.layers.variable("BATCHBRIDGE_PROFILE"),
+            self.layers.in_files("default_profile"),
+        )
+        found = self.layers.strongest(chain(flags, *rest), ("default_profile",))
+        return found.value if found else DEFAULT_PROFILE
+
+    def _defined(self) -> list[str]:
+        return sorted({name for file in self.layers.files for name in file.profiles()})
+
+    def _backend(self, profile: str) -> str:
+        """ConfigError if the profile is not defined: no address is ever guessed."""
+        found = self.layers.strongest(
+            self.layers.of_profile(profile, "backend"), ("profile", profile, "backend")
+        )
+        if profile in registry.names():
+            if found and found.value != profile:
+                problem = f"{found.origin}: the profile {profile!r} is the backend of that name"
+                raise ConfigError(problem, remedy="give the profile another name")
+            return profile
+        if found:
+            backend: str = found.value
+            return backend
+        raise self._undefined(profile)
+
+    def _undefined(self, profile: str) -> ConfigError:
+        known = [*self._defined(), *registry.names()]
+        if profile in known:
+            where = next(f for f in self.layers.files if profile in f.profiles())
+            return where.error("names no backend", "profile", profile, remedy='add backend = "…"')
+        return ConfigError(
+            f"no profile {profile!r} is defined here{suggestion(profile, known)}; "
+            f"there are {', '.join(known)}",
+            remedy=f'add [profile.{profile}] with backend = "…" and its address to {user_file()}',
+        )
+
+    def _check_profiles(self) -> None:
+        prefixes: dict[str, str] = {}
+        for name in self._defined():
+            twin = prefixes.setdefault(variable_name(name, ""), name)
+            if twin != name:
+                raise ConfigError(f"the profiles {twin!r} and {name!r} share their variables")
+        for file in self.layers.files:
+            others = [f for f in self.layers.files if f.kind != "project"]
+            for name, table in file.profiles().items():
+                if "backend" in table and any(name in other.profiles() for other in others):
+                    refuse_untrusted(file, "profile", name, "backend")
+
+    # -- one profile -------------------------------------------------------------------------
+
+    def _resolve(self, profile: str, overrides: Mapping[str, Any]) -> Resolved:
+        backend = self._backend(profile)
+        driver = registry.load(backend)
+        known = describe(driver.Settings)
+        _check_names(backend, known, overrides)
+        check_tables(self.layers, profile, driver)
+        found = self._found(profile, known, overrides)
+        moved = [f for f in known if f.address and self._moves(profile, f, overrides)]
+        kept = _kept(known, found, moved)
+        settings = self._build(profile, driver, kept)
+        rest = self._store(profile, overrides) | collect(self.layers, profile, driver.Options)
+        if moved:
+            rest.pop("job.secrets", None)
+        origins = {f.name: Origin("default") for f in known} | {"store": Origin("default")}
+        return Resolved(
+            profile=profile,
+            backend=backend,
+            driver_cls=driver,
+            settings=settings,
+            origins=origins | {name: f.origin for name, f in (kept | rest).items()},
+            options=_under("options.", rest),
+            job=_under("job.", rest),
+            store=rest["store"].value if "store" in rest else None,
+            ref_profile=_ref_profile(profile, settings, known, moved),
+            withheld=tuple(found.keys() - kept.keys()),
+        )
+
+    def _at(self, backend: str, address: str, overrides: Mapping[str, Any]) -> Resolved:
+        """The settings for that address; credentials of no other."""
+        field = _main_address(describe(registry.load(backend).Settings))
+        if field is None:
+            raise ConfigError(f"{backend} has no address, so {address!r} names none of its engines")
+        if not _same(overrides.get(field.name, address), address):
+            overrides = {}  # they are for another engine
+        overrides = {name: value for name, value in overrides.items() if name != field.name}
+        for profile, theirs in {backend: backend, **self.profiles()}.items():
+            if theirs == backend and _same(self._configured(profile, field), address):
+                return replace(self._resolve(profile, overrides), ref_profile=address)
+        return self._resolve(backend, {**overrides, field.name: address})
+
+    def _found(
+        self, profile: str, known: Iterable[FieldHelp], overrides: Mapping[str, Any]
+    ) -> dict[str, Found]:
+        """What is configured, typed."""
+        found = {}
+        for f in known:
+            given = self._given(profile, f, overrides)
+            if given:
+                found[f.name] = typed_as(f, given, f.name)
+        return _one_way_each(known, found)
+
+    def _given(self, profile: str, field: FieldHelp, overrides: Mapping[str, Any]) -> Found | None:
+        name = field.name
+        flags = [Found(overrides[name], Origin("flag"))] if overrides.get(name) is not None else []
+        rest = self.layers.of_profile(profile, name), self.layers.variable(field.env, "engine")
+        return self.layers.strongest(chain(flags, *rest), ("profile", profile, name))
+
+    def _configured(self, profile: str, field: FieldHelp) -> Any:
+        given = self._given(profile, field, {})
+        return typed_as(field, given, field.name).value if given else field.default
+
+    def _moves(self, profile: str, field: FieldHelp, overrides: Mapping[str, Any]) -> bool:
+        """Whether flags name another address than the one that is configured."""
+        if overrides.get(field.name) is None:
+            return False
+        return not _same(overrides[field.name], self._configured(profile, field))
+
+    def _build(self, profile: str, driver: registry.DriverClass, kept: Mapping[str, Found]) -> Any:
+        values = {name: found.value for name, found in kept.items()}
+        try:
+            return build(driver.Settings, values, path=profile)
+        except SpecError as error:
+            name = error.path.rpartition(".")[2]
+            ways = f"set {name} in [profile.{profile}], or {variable_name(profile, name)}"
+            raise ConfigError(str(error), remedy=ways if error.path else "") from error
+
+    def _store(self, profile: str, overrides: Mapping[str, Any]) -> dict[str, Found]:
+        flags = [Found(overrides["store"], Origin("flag"))] if overrides.get("store") else []
+        found = self.layers.strongest(
+            chain(
+                flags,
+                self.layers.of_profile(profile, "store"),
+                self.layers.variable("BATCHBRIDGE_STORE"),
+                self.layers.in_files("store"),
+            ),
+            ("store",),
+            ("profile", profile, "store"),
+        )
+        return {"store": found} if found else {}
+
+
+def user_file() -> Path:
+    """The user's own file."""
+    from platformdirs import user_config_path  # here, for a fast start of the command line
+
+    return user_config_path("batchbridge") / "config.toml"
+
+
+def _check_names(backend: str, known: Iterable[FieldHelp], overrides: Mapping[str, Any]) -> None:
+    names = [field.name for field in known]
+    for name in PROFILE_KEYS:
+        if name in names:
+            raise DriverBug(f"{backend}: {name!r} is a key of every profile, not a setting")
+    for name in overrides:
+        if name not in (*names, "store"):
+            raise ConfigError(
+                f"{backend} has no setting {name!r}{suggestion(name, names)}",
+                remedy=f"it has {', '.join(names)}",
+            )
+
+
+def _one_way_each(known: Iterable[FieldHelp], found: dict[str, Found]) -> dict[str, Found]:
+    """Of a secret and its ``_file`` and ``_command``, the one that the strongest source names.
+
+    So a token in a profile's file is not outdone by the engine's own variable, nor the reverse.
+    """
+    weaker: set[str] = set()
+    for field in known:
+        ways = [f"{field.name}{end}" for end in ("", "_file", "_command")] if field.secret else []
+        given = sorted(
+            (w for w in ways if w in found), key=lambda w: _STRENGTH[found[w].origin.kind]
+        )
+        weaker.update(w for w in given if found[w].origin.kind != found[given[0]].origin.kind)
+    return {name: value for name, value in found.items() if name not in weaker}
+
+
+def _kept(
+    known: Iterable[FieldHelp], found: Mapping[str, Found], moved: list[FieldHelp]
+) -> dict[str, Found]:
+    """What of `found` may be used where flags have moved these addresses."""
+    main_stays = _main_address(known) not in moved
+    return {
+        field.name: found[field.name]
+        for field in known
+        if field.name in found
+        and (
+            not moved
+            or field.inert
+            or found[field.name].origin.kind == "flag"
+            or (field.address and main_stays)
+        )
+    }
+
+
+def _main_address(known: Iterable[FieldHelp]) -> FieldHelp | None:
+    return next((field for field in known if field.address), None)
+
+
+def _ref_profile(
+    profile: str, settings: Any, known: Iterable[FieldHelp], moved: list[FieldHelp]
+) -> str:
+    main = _main_address(known)
+    if main is None or main not in moved:
+        return profile
+    address = str(getattr(settings, main.name))
+    if "@" in urlsplit(address).netloc:
+        raise ConfigError(f"{main.name}: a reference would show the user and password in it")
+    if not _is_address(address):
+        raise ConfigError(
+            f"{main.name}: {address!r} reads as a profile's name",
+            remedy="write it with its scheme or port",
+        )
+    return address
+
+
+def _is_address(text: str) -> bool:
+    return any(mark in text for mark in ":/.")
+
+
+def _same(one: Any, other: Any) -> bool:
+    return str(one).rstrip("/") == str(other).rstrip("/")
+
+
+def _under(prefix: str, found: Mapping[str, Found]) -> dict[str, Any]:
+    return {
+        name.removeprefix(prefix): f.value for name, f in found.items() if name.startswith(prefix)
+    }

@@ -29,7 +29,7 @@ bench: .venv/bench  ## each number side by side with its peer's, as a table
 old-metaflow: $(OLD_METAFLOW)/installed  ## the oldest Metaflow that is supported, for the tests
 
 s3: .venv/test  ## LocalStack for the tests over S3; where its install fails they use moto's server
-	localdev/s3 install
+	-localdev/s3 install
 
 clean:  ## remove what make made
 	rm -rf .venv $(OLD_METAFLOW) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

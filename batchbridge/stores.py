@@ -86,7 +86,7 @@ def _s3_client() -> Any:
         remedy = "pip install 'batchbridge[s3]'"
         raise ConfigError(f"store: S3 needs boto3: {error}", remedy=remedy) from error
     # Left alone, boto3 signs addresses in the old way in some regions.
-    return boto3.client("s3", config=Config(signature_version="s3v4"))
+    return boto3.session.Session().client("s3", config=Config(signature_version="s3v4"))
 
 
 def _in_s3(s3: Any, at: Mapping[str, str]) -> bool:

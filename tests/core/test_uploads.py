@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from batchbridge.errors import ConfigError, SpecError, StoreError
 from batchbridge.model import Files
 from batchbridge.uploads import Archive, deliver, extract, pack, tarfile, unpack_script
+from localdev.s3_server import s3_client
 
 
 def write(root: Path, files: Mapping[str, str]) -> Path:
@@ -278,6 +279,38 @@ def test_without_boto3_the_extra_is_named(archive, monkeypatch):
     with pytest.raises(ConfigError, match="needs boto3") as caught:
         deliver(archive, limit=0, store="s3://bucket")
     assert "batchbridge[s3]" in caught.value.remedy
+
+
+def test_s3_is_sent_it_once_under_its_digest(archive, s3):
+    where = {"Bucket": s3.bucket, "Key": f"once/{archive.digest}.tar.gz"}
+    deliver(archive, limit=0, store=f"s3://{s3.bucket}/once")
+    assert s3_client(s3).get_object(**where)["Body"].read() == archive.data
+    s3_client(s3).put_object(**where, Body=b"mark")
+    deliver(archive, limit=0, store=f"s3://{s3.bucket}/once/")
+    assert s3_client(s3).get_object(**where)["Body"].read() == b"mark"
+
+
+def test_whoever_has_the_address_in_s3_can_read_it(archive, s3, tmp_path, monkeypatch):
+    first = deliver(archive, limit=0, store=f"s3://{s3.bucket}/team/uploads/")
+    assert "Expires=604800" in str(first.location)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name)
+    extract(first, tmp_path / "to")
+    assert (tmp_path / "to/run.sh").read_text() == "echo hello\n"
+    assert run_script(first, tmp_path).stdout == "then\necho hello\n"
+
+
+def test_what_s3_refuses_is_said_in_its_words(archive, s3):
+    with pytest.raises(StoreError, match="s3://no-such-bucket"):
+        deliver(archive, limit=0, store="s3://no-such-bucket/x")
+
+
+def test_without_credentials_nothing_is_stored(archive, s3, monkeypatch, tmp_path):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(StoreError, match="credentials"):
+        deliver(archive, limit=0, store=f"s3://{s3.bucket}")
 
 
 # -- the other end ---------------------------------------------------------------------------

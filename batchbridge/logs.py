@@ -83,9 +83,11 @@ def follow(watched: Watched, streams: Iterable[Stream], *, follow: bool) -> Iter
     """
     wanted = tuple(streams)
     counted = watched.ledger.driver.capabilities.counts_attempts
-    attempt = 1 if counted else max(watched.record.attempt, 1)
+    attempt, told = 1 if counted else max(watched.record.attempt, 1), 0
     while True:
-        yield from _attempt(watched, attempt, wanted, follow=follow)
+        if attempt != told:
+            yield from _attempt(watched, attempt, wanted, follow=follow)
+            told = attempt
         if watched.record.attempt > attempt:
             attempt = attempt + 1 if counted else watched.record.attempt
         elif watched.settled or not follow:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 
 from batchbridge.model import (
     Batch,
@@ -72,6 +72,13 @@ class Capabilities:
     render: bool = False  #: it can show the native payload without sending it
 
 
+Size: TypeAlias = Annotated[int, "size"]
+"""The type of a setting in bytes; it may be written ``"4G"``."""
+
+Duration: TypeAlias = Annotated[float, "duration"]
+"""The type of a setting in seconds; it may be written ``"90s"``, ``"10m"``, ``"2h"``."""
+
+
 def setting(
     default: Any = MISSING,
     *,
@@ -79,6 +86,7 @@ def setting(
     secret: bool = False,
     env: str | None = None,
     address: bool = False,
+    inert: bool = False,
     factory: Callable[[], Any] | None = None,
 ) -> Any:
     """A field of a driver's ``Settings`` or ``Options``: a flag, a profile key, a line of the docs.
@@ -86,11 +94,13 @@ def setting(
     `secret`: masked wherever it is shown. `env`: the engine's own variable for it (``NOMAD_ADDR``),
     asked after every file and before the default. `address`: this one names the engine; it stands
     in a reference where no profile is in use, and credentials from elsewhere never follow it there.
+    `inert`: whoever sets it can lead no credential elsewhere, weaken no check, name no file and run
+    nothing (a namespace, a priority), so that a checkout's ``batchbridge.toml`` may set it too.
     """
-    metadata = {"help": help, "secret": secret, "env": env, "address": address}
+    metadata = {"help": help, "secret": secret, "env": env, "address": address, "inert": inert}
     if factory is not None:
-        return field(default_factory=factory, metadata=metadata)
-    return field(default=default, metadata=metadata)
+        return field(default_factory=factory, metadata=metadata, repr=not secret)
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from batchbridge import aio, registry, submit
+from batchbridge.client import Client, Job, as_completed, cancel
+from batchbridge.driver import Capabilities
+from batchbridge.errors import (
+    AuthError,
+    BatchBridgeError,
+    ConfigError,
+    JobFailed,
+    NoSuchJob,
+    OutcomeUnknown,
+    Rejected,
+    SpecError,
+    TransportError,
+    Unsupported,
+    WaitTimeout,
+)
+from batchbridge.journal import Journal
+from batchbridge.model import (
+    Absent,
+    Cause,
+    JobSpec,
+    JobState,
+    Listed,
+    LogPage,
+    Receipt,
+    Seen,
+)
+
+from .fakes import Fake
+
+S = JobState
+FULL = Capabilities(
+    idempotency="exact", no_reruns=True, cpu="enforced", labels=True, list=True, gang=True
+)
+
+
+class Engine(Fake):
+    """Ends every job at once, as its command says: ``["exit", "3"]``."""
+
+    capabilities = FULL
+
+    def submit(self, submissions):
+        self.calls.submits.append(tuple(s.key for s in submissions))
+        for submission in submissions:
+            if self.submit_failures:
+                raise self.submit_failures.pop(0)
+            yield self.accept(submission)
+
+    def accept(self, submission):
+        verb, *rest = submission.spec.command
+        if verb == "refuse":
+            return Receipt(submission.key, error=Rejected("no such thing"))
+        self.said[submission.key] = list(self.history(submission.key, verb, rest))
+        return Receipt(submission.key, id=submission.key, created=True)
+
+    def history(self, key, verb, rest):
+        if verb == "exit":
+            code = int(rest[0])
+            state = S.FAILED if code else S.SUCCEEDED
+            yield Seen(key, state, final=True, exit_code=code)
+        else:
+            yield Seen(key, S.RUNNING)
+
+    def list(self, job_set):
+        for key, said in self.said.items():
+            yield Listed((), f"name of {key}", "set", "me", said[-1], submitted_at=5.0)
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BATCHBRIDGE_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setattr(submit, "delays", lambda: iter([0.0] * 100))
+    monkeypatch.setattr("batchbridge.ledger.delays", lambda: iter([0.0] * 10_000))
+    monkeypatch.setattr("batchbridge.ledger.POLL", (0.02, 0.1))
+
+
+@pytest.fixture
+def client(config):
+    with registry.registered(Engine), Client("fake") as client:
+        yield client
+
+
+def test_a_job_is_submitted_waited_for_and_its_end_is_told(client):
+    job = client.submit(["exit", "0"], name="first", job_set="mine", cpu=2)
+    record = job.wait(20)
+    assert record.terminal
+    assert job.done()
+    assert (job.name, job.job_set, str(job.ref)) == ("first", "mine", f"fake://fake/{job.ref.id}")
+    assert [event.record.state for event in job.events()][-1] is S.SUCCEEDED
+    assert job.to_json()["state"] == "SUCCEEDED"
+    assert job.result() == record
+
+
+def test_a_failure_says_cause_exit_code_and_the_end_of_the_log(client):
+    client.driver.pages = [LogPage(b"boom\n", "5", eof=True), LogPage(b"", "0", eof=True)]
+    with pytest.raises(JobFailed, match="exit code 3") as failure:
+        client.submit(["exit", "3"]).result(20)
+    assert failure.value.exit_code == 3
+    assert failure.value.log_tail == "boom\n"
+
+
+def test_a_wait_that_is_over_leaves_the_job_alone(client):
+    job = client.submit(["run"])
+    with pytest.raises(WaitTimeout, match=r"after 0\.1 s"):
+        job.wait(0.1)
+    with pytest.raises(TimeoutError):
+        list(as_completed([job], timeout=0.1))
+    assert client.driver.calls.cancels == []
+
+
+def test_the_end_of_the_block_detaches_and_never_cancels(config):
+    with registry.registered(Engine):
+        with Client("fake") as client:
+            client.submit(["run"])
+        assert client.driver.calls.cancels == []
+
+
+def test_cancelling_is_one_call_and_is_observed(client):
+    jobs = [client.submit(["run"]) for _ in range(3)]
+    done = client.submit(["exit", "0"])
+    done.wait(20)
+    cancel([*jobs, done], reason="enough")
+    assert client.driver.calls.cancels == [tuple(job.ref.id for job in jobs)]
+    assert {job.wait(20).state for job in jobs} == {S.CANCELLED}
+    assert jobs[0].record.message == "enough"
+
+
+def test_refused_jobs_do_not_stop_the_others(client):
+    told: list[int] = []
+    outcomes = client.submit_many(
+        [
+            JobSpec(command=("exit", "0")),
+            {"command": ["refuse"]},
+            {"command": ["exit", "0"], "memory": "4G"},
+            {"command": []},
+            {"command": ["exit", "0"]},
+        ],
+        on_each=lambda index, _: told.append(index),
+    )
+    kinds = [type(outcome) for outcome in outcomes]
+    assert kinds == [Job, Rejected, Unsupported, SpecError, Job]
+    assert sorted(told) == [0, 1, 2, 3, 4]
+
+
+def test_a_lost_answer_is_asked_for_again_where_a_key_is_one_job(client):
+    client.driver.submit_failures = [TransportError("cut"), TransportError("cut")]
+    job = client.submit(["exit", "0"], key="mine")
+    assert client.driver.calls.submits == [("mine",)] * 3
+    assert job.wait(20).terminal
+
+
+class Forgetful(Engine):
+    capabilities = Capabilities(no_reruns=True)
+
+
+def test_a_lost_answer_is_an_unknown_outcome_elsewhere_and_the_journal_knows(config):
+    with registry.registered(Forgetful), Client("fake") as client:
+        client.driver.submit_failures = [TransportError("cut")]
+        with pytest.raises(OutcomeUnknown, match="mine"):
+            client.submit(["exit", "0"], key="mine")
+        assert client.driver.calls.submits == [("mine",)]
+    (entry,) = Journal().entries()
+    assert entry.unknown
+
+
+def test_a_refused_call_is_no_unknown_outcome(client):
+    client.driver.submit_failures = [AuthError("who are you")]
+    with pytest.raises(AuthError):
+        client.submit(["exit", "0"])
+    (entry,) = Journal().entries()
+    assert entry.error == "who are you"
+
+
+def test_what_the_engine_lacks_is_refused_before_it_is_asked(client):
+    for field, value in {"memory": 1, "image": "x", "secrets": {"A": "env:HOME"}}.items():
+        with pytest.raises(Unsupported) as refused:
+            client.submit(["exit", "0"], **{field: value})
+        assert refused.value.path == field
+    with pytest.raises(Unsupported, match="timeout of its own"):
+        client.submit(["exit", "0"], timeout="1h", detach=True)
+    assert client.driver.calls.submits == []
+
+
+def test_a_waiting_client_ends_what_runs_too_long(client):
+    job = client.submit(["run"], timeout=0.05)
+    assert job.wait(20).exit_status == 124
+    assert job.record.cause is Cause.TIMEOUT
+
+
+def test_a_gang_ends_with_its_first_failure(client):
+    gang = client.submit_many([{"command": ["run"]}, {"command": ["exit", "3"]}], gang=True)
+    assert [job.wait(20).state for job in gang] == [S.CANCELLED, S.FAILED]
+
+
+def test_a_gang_with_a_refused_member_is_cancelled(client):
+    job, error = client.submit_many([{"command": ["run"]}, {"command": ["refuse"]}], gang=True)
+    assert isinstance(error, Rejected)
+    assert job.wait(20).state is S.CANCELLED
+
+
+def test_keys_are_as_many_as_jobs_and_all_different(client):
+    for keys in (["a"], ["a", "a"]):
+        with pytest.raises(SpecError, match="keys"):
+            client.submit_many([{"command": ["run"]}] * 2, keys=keys)
+
+
+def test_a_reference_is_all_it_takes(client):
+    ref = str(client.submit(["exit", "0"]).ref)
+    assert client.attach(ref).wait(20).terminal
+    with pytest.raises(ConfigError, match="nowhere"):
+        client.attach("fake://nowhere/abc")
+    client.driver.said["gone"] = [Absent("gone", 1.0)]
+    with pytest.raises(NoSuchJob):
+        client.attach("fake://fake/gone").wait(20)
+
+
+def test_the_engine_lists_what_it_knows(client):
+    client.driver.said["a"] = [Seen("a", S.SUCCEEDED, final=True)]
+    (job,) = client.list()
+    assert (job.name, job.record.state, job.record.submitted_at) == ("name of a", S.SUCCEEDED, 5.0)
+
+
+def test_thousands_at_once_complete_through_one_thread(client):
+    before = threading.active_count()
+    jobs = client.submit_many([{"command": ["exit", "0"]}] * 2000)
+    assert all(isinstance(job, Job) for job in jobs)
+    assert len(list(as_completed(jobs, timeout=60))) == 2000
+    assert threading.active_count() <= before + 1
+
+
+def test_one_client_serves_several_threads(client):
+    ended: list[S] = []
+
+    def work() -> None:
+        ended.append(client.submit(["exit", "0"]).wait(30).state)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ended == [S.SUCCEEDED] * 8
+
+
+def test_callbacks_come_once_and_at_once_for_what_is_over(client):
+    told: list[Job] = []
+    job = client.submit(["exit", "0"])
+    job.wait(20)
+    job.add_done_callback(told.append)
+    assert told == [job]
+
+
+def test_an_engine_that_refuses_is_told_to_whoever_waits(client):
+    job = client.submit(["run"])
+    client.driver.failures = [AuthError("expired") for _ in range(50)]
+    with pytest.raises(AuthError):
+        job.wait(20)
+    with pytest.raises(BatchBridgeError):
+        job.refresh()
+    assert job.record.state is S.SUBMITTED
+
+
+def test_from_asyncio_the_same_jobs_are_awaited(client):
+    async def main() -> list[S]:
+        job = await aio.call(client.submit, ["exit", "0"])
+        others = [await aio.call(client.submit, ["exit", "3"]) for _ in range(3)]
+        events = [event.record.state async for event in aio.iterate(job.events())]
+        ended = [done.record.state async for done in aio.as_completed([job, *others])]
+        with pytest.raises(WaitTimeout):
+            await aio.wait(client.submit(["run"]), timeout=0.1)
+        return [events[-1], *sorted(ended)]
+
+    assert asyncio.run(main()) == [S.SUCCEEDED, *[S.FAILED] * 3, S.SUCCEEDED]

@@ -5,6 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 OLD_METAFLOW := .venv-metaflow-2.16
 PIP := pip install --quiet --disable-pip-version-check
+export USER ?= $(shell id -un)  # Metaflow asks for it, and a container may not say
 
 .PHONY: help demo test bench lint old-metaflow s3 clean
 
@@ -12,7 +13,7 @@ help:  ## what can be made
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 demo: .venv/demo  ## a Metaflow flow whose every step is a job of batchbridge on this machine
-	$(BIN)/python examples/demo_flow.py --no-pylint run
+	$(BIN)/python examples/demo_flow.py run
 
 test: .venv/test old-metaflow s3 lint  ## everything that is checked; ends with pytest's summary
 	BATCHBRIDGE_OLD_METAFLOW_PYTHON=$(CURDIR)/$(OLD_METAFLOW)/bin/python $(BIN)/pytest -n 2

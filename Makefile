@@ -5,7 +5,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 OLD_METAFLOW := .venv-metaflow-2.16
 PIP := pip install --quiet --disable-pip-version-check
-export USER ?= $(shell id -un)  # Metaflow asks for it, and a container may not say
+# Metaflow wants to know, and in a container nobody may have said.
+export USER ?= $(shell id -un)
 
 .PHONY: help demo test bench lint old-metaflow s3 clean
 

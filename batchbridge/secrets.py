@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import threading
 from collections.abc import Mapping
 from pathlib import Path
-from threading import Lock
 
 from batchbridge.errors import ConfigError, SpecError, UsageError
 from batchbridge.model import Secret, suggestion
@@ -56,7 +56,7 @@ class Credential:
         self._name = name
         self._source = given[0] if given else None
         self._known = value or None
-        self._lock = Lock()
+        self._lock = threading.Lock()
 
     def get(self) -> str | None:
         """The value, for the call that needs it; None where none is configured."""

@@ -26,7 +26,8 @@ def explanation(id: str, unfinished: Mapping[str, View]) -> Explanation | None:
     )
     needs = [Need(v.job.cpu, v.job.memory) for v in running.values()]
     if older:
-        return Explanation(f"{_jobs(older)} submitted earlier come first; {_use(me, running)}")
+        first = "one job submitted earlier comes" if older == 1 else f"{older} earlier jobs come"
+        return Explanation(f"{first} first; {_use(me, running)}")
     if fits(me, needs):
         return Explanation("it is about to start")
     return Explanation(_use(me, running), "cancel one of them, or raise the bounds in the settings")
@@ -40,10 +41,6 @@ def _use(me: Waiting, running: Mapping[str, View]) -> str:
     if me.need.memory:
         parts.append(f"for {me.need.memory} bytes; {used.memory} of {me.bound.memory} are in use")
     return " and ".join(parts) + (f" by {whom}" if whom else "")
-
-
-def _jobs(count: int) -> str:
-    return "one job" if count == 1 else f"{count} jobs"
 
 
 def checks(spool: Spool) -> Iterator[Check]:
@@ -69,7 +66,7 @@ def _supervisor(spool: Spool) -> Check:
     if spool.wake():
         return Check("supervisor", True, "it is running")
     waiting = sum(1 for _ in spool.unfinished())
-    detail = f"none is running, {_jobs(waiting)} unfinished"
+    detail = f"none is running, with {waiting} unfinished jobs"
     remedy = "batchbridge list starts one" if waiting else ""
     return Check("supervisor", not waiting, detail, remedy)
 

@@ -19,12 +19,26 @@ PROC = Path("/proc")
 @cache
 def boot() -> str:
     """This run of the machine; another after a restart."""
-    try:
+    with suppress(OSError):
         return (PROC / "sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        import psutil
+    return _boot_session() or _boot_time()
 
-        return f"{psutil.boot_time():.0f}"
+
+def _boot_session() -> str:
+    """What macOS calls it; its boot *time* moves whenever the clock is set."""
+    import subprocess
+
+    with suppress(OSError, subprocess.SubprocessError):
+        ask = ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"]
+        answer = subprocess.run(ask, capture_output=True, check=True, text=True, timeout=5)
+        return answer.stdout.strip()
+    return ""
+
+
+def _boot_time() -> str:
+    import psutil
+
+    return f"{psutil.boot_time():.0f}"
 
 
 def identity(pid: int) -> str:

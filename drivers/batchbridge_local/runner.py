@@ -45,11 +45,12 @@ def run(spool: Spool, id: str, oom: Path | None) -> NoReturn:
 def _run(spool: Spool, id: str, job: Job, oom: Path | None) -> None:
     wakeup = _listen()
     step("runner:forked")
-    if not spool.claim(id, _claim()):
+    claim = _claim()
+    if not spool.claim(id, claim):
         return  # an earlier supervisor's runner was faster
     step("runner:claimed")
     ooms = processes.oom_kills(oom)
-    end = _outcome(spool, id, job, wakeup)
+    end = _outcome(spool, job, claim, wakeup)
     if end.signal == signal.SIGKILL and end.cause is None and processes.oom_kills(oom) > ooms:
         end = end._replace(cause="OOM", message="the system ran out of memory and killed it")
     step("runner:ended")
@@ -61,8 +62,9 @@ def _claim() -> Claim:
     return Claim(pid, processes.identity(pid), processes.boot(), os.uname().nodename, now())
 
 
-def _outcome(spool: Spool, id: str, job: Job, wakeup: int) -> End:
+def _outcome(spool: Spool, job: Job, claim: Claim, wakeup: int) -> End:
     """Run the command, unless its end was asked for meanwhile, and wait for its end."""
+    id = job.id
     secrets = spool.take_secrets(id)
     if spool.cancel_reason(id) is not None:
         return cancelled(spool, id)
@@ -71,7 +73,7 @@ def _outcome(spool: Spool, id: str, job: Job, wakeup: int) -> End:
     except OSError as error:
         return End("FAILED", now(), cause="START_ERROR", message=_why(error, job))
     step("runner:spawned")
-    spool.tell(id, "RUNNING", now(), node=os.uname().nodename)
+    spool.tell(id, "RUNNING", claim.at, node=claim.node)
     status, wish = _wait(pid, job, wakeup)
     _clear(pid, wish)
     return _ending(spool, id, status, wish)

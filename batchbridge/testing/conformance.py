@@ -10,7 +10,7 @@ import pytest
 from batchbridge.testing.capabilities import Finding, Inputs, Limits
 from batchbridge.testing.contract import Declaration, ErrorLaw, Observing, Submitting
 from batchbridge.testing.floor import Floor
-from batchbridge.testing.needs import lacking
+from batchbridge.testing.needs import DRIVER, lacking
 from batchbridge.testing.probes import Probes
 from batchbridge.testing.pushing import Pushing
 from batchbridge.testing.rig import Driver, Rig
@@ -30,7 +30,7 @@ class DriverConformance(
     """Seconds after which what does not come counts as never coming."""
 
     allowed_skips: ClassVar[frozenset[str] | None] = None
-    """Names of the tests that may be skipped; any other skip fails. None: every test may."""
+    """The tests that may be skipped, for whatever reason; any other skip fails. None: all may."""
 
     @pytest.fixture
     def driver(self) -> Driver:
@@ -79,6 +79,7 @@ class DriverConformance(
 
     @pytest.fixture(autouse=True)
     def _declared(self, request: pytest.FixtureRequest, driver: Driver) -> None:
+        request.node.stash[DRIVER] = driver
         missing = lacking(request.function, driver.capabilities)
         if missing:
             pytest.skip(f"{' and '.join(missing)} not declared")

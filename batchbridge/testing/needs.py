@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from batchbridge.driver import Capabilities
+from pytest import StashKey
+
+from batchbridge.driver import BatchDriver, Capabilities
+
+DRIVER: StashKey[BatchDriver[Any]] = StashKey()
+"""The driver that a test is about, in the stash of its item."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 ABSENT = (False, None, "absent", "none")

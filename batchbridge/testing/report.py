@@ -8,7 +8,7 @@ from typing import Any, TypedDict, cast
 import pytest
 
 from batchbridge.testing.floor import Floor
-from batchbridge.testing.needs import lacking
+from batchbridge.testing.needs import DRIVER, lacking
 
 OUTCOMES = ("failed", "skipped", "absent", "passed")
 """From what matters most; a test is what its worst phase was."""
@@ -27,9 +27,9 @@ class Note(TypedDict):
 def annotate(report: pytest.TestReport, item: pytest.Item) -> None:
     """Note on `report` what it says of a driver; make it a failure if its skip is not allowed."""
     kind, function = cast(Any, item).cls, cast(Any, item).function
-    driver = cast(Any, item).funcargs.get("driver")
+    driver = item.stash.get(DRIVER, None)
     missing = lacking(function, driver.capabilities) if driver else []
-    if report.skipped and not missing:
+    if report.skipped:
         _check_allowed(report, item.name, kind.allowed_skips)
     outcome = "absent" if report.skipped and missing else report.outcome
     note = Note(

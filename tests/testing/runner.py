@@ -65,7 +65,7 @@ class Waits:
         here.mkdir(parents=True, exist_ok=True)
         (here / str(self.gang["index"])).touch()
         ended = None
-        while not ended and len(os.listdir(here)) < self.gang["size"]:
+        while not ended and len(list(here.iterdir())) < self.gang["size"]:
             ended = self.over()
         return ended
 

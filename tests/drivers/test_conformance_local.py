@@ -1,0 +1,32 @@
+"""The local driver keeps every promise of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from batchbridge_local import LocalDriver
+
+from batchbridge.testing import DriverConformance
+
+
+class TestLocal(DriverConformance):
+    allowed_skips = frozenset({"test_gang"})
+
+    @pytest.fixture
+    def driver(self, tmp_path: Path) -> Iterator[LocalDriver]:
+        settings = LocalDriver.Settings(root=str(tmp_path / "spool"), cpu=2.0, grace=1.0)
+        driver = LocalDriver(settings)
+        yield driver
+        driver.close()
+
+    @pytest.fixture
+    def unreachable(self, tmp_path: Path) -> LocalDriver:
+        """The spool would lie in a file."""
+        (tmp_path / "file").touch()
+        return LocalDriver(LocalDriver.Settings(root=str(tmp_path / "file" / "spool")))
+
+    @pytest.fixture
+    def crowd(self) -> dict[str, object]:
+        return {"cpu": 2.0}

@@ -11,6 +11,8 @@ from metaflow._vendor import click
 from metaflow.exception import CommandException
 from metaflow.plugins import STEP_DECORATORS
 
+from .attempts import Attempt, Order, process_words
+
 
 def group(name: str) -> Any:
     """A group that holds the one command group `name`, as Metaflow wants a plugin's commands."""
@@ -40,12 +42,17 @@ def group(name: str) -> Any:
 @click.pass_context
 def step(ctx: Any, spec: str, step_name: str, arguments: tuple[str, ...]) -> None:
     """See `step.run`."""
-    from .step import Order, Step, run
+    from .step import Step, run
 
-    name = ctx.parent.info_name
-    decorator = next(d for d in ctx.obj.graph[step_name].decorators if d.name == name)
-    order = Order.of(json.loads(spec))
-    sys.exit(run(Step(ctx.obj, decorator, step_name, order, arguments, ctx.parent.parent.params)))
+    state, name = ctx.obj, ctx.parent.info_name
+    attempt = Attempt(
+        decorator=next(d for d in state.graph[step_name].decorators if d.name == name),
+        order=Order.of(json.loads(spec)),
+        flow=state.flow.name,
+        metadata=state.metadata.TYPE,
+        words=process_words(sys.argv, step_name, arguments),
+    )
+    sys.exit(run(Step(attempt, state.metadata)))
 
 
 def _selection(command: Any) -> Any:

@@ -12,6 +12,7 @@ import os
 import shutil
 from dataclasses import asdict
 from typing import Any, ClassVar
+from uuid import uuid4
 
 from metaflow import metaflow_config
 from metaflow.decorators import StepDecorator
@@ -19,6 +20,7 @@ from metaflow.metadata_provider.util import sync_local_metadata_to_datastore
 from metaflow.metaflow_config import DATASTORE_LOCAL_DIR
 from metaflow.plugins.timeout_decorator import get_run_time_limit_for_task
 
+from .attempts import Attempt, Order, launcher_words
 from .attributes import DEFAULTS, BatchBridgeException, job_form, write_table
 from .refusals import Setting, command_words, objection
 from .task_env import WORKLOAD
@@ -54,6 +56,12 @@ class BridgeDecorator(StepDecorator):
 
     backend: ClassVar[str | None]
     """The engine where no profile is named; None: the configured default."""
+
+    head_start: ClassVar[bool] = False
+    """Whether the launcher submits first tries, which the attempt's process then submits again.
+
+    Where a key is one job and a submit takes milliseconds, the job starts while that process does.
+    """
 
     attribute: ClassVar[str] = "profile"
     """The attribute that names the profile."""
@@ -95,7 +103,13 @@ class BridgeDecorator(StepDecorator):
         )
         if problem := objection(setting):
             raise BatchBridgeException(problem)
-        self.step, self.datastore, self.logger = step_name, flow_datastore, logger
+        self.step, self.logger = step_name, logger
+        self.datastore, self.environment = flow_datastore, environment
+        found = {other.name: other.attributes for other in decorators}
+        asked = found.get("environment", {}).get("vars") or {}
+        self.variables = {name: str(value) for name, value in asked.items()}
+        pause = found.get("retry", {}).get("minutes_between_retries")
+        self.minutes_between_retries = float(pause or 0)
         self.form = job_form(
             self.attributes,
             resources,
@@ -135,14 +149,19 @@ class BridgeDecorator(StepDecorator):
         if retry_count > max_user_code_retries:
             self.launch.confirm_ended(self.profile, self.step, task_id, retry_count)
             return
-        order = {
-            "run_id": str(self.run_id),
-            "task_id": task_id,
-            "attempt": retry_count,
-            "launcher": os.getpid(),
-            "package": asdict(self.saved),
-        }
-        cli_args.commands = [self.name, "step", "--spec", json.dumps(order)]
+        order = Order(
+            run_id=str(self.run_id),
+            task_id=task_id,
+            attempt=retry_count,
+            key=f"mf-{uuid4()}",
+            launcher=os.getpid(),
+            package=self.saved,
+        )
+        if self.head_start and not retry_count:
+            metadata = cli_args.top_level_options["metadata"]
+            words = launcher_words(cli_args.get_args())
+            self.launch.submit(Attempt(self, order, self.launch.flow, metadata, words))
+        cli_args.commands = [self.name, "step", "--spec", json.dumps(asdict(order))]
 
     def runtime_finished(self, exception: BaseException | None) -> None:
         """At the end of the run: no job of it goes on."""
@@ -209,6 +228,7 @@ class LocalBatchDecorator(BridgeDecorator):
 
     name = "local_batch"
     backend = "local"
+    head_start = True
     defaults = WITH_PROFILE
     init = BridgeDecorator._init
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from batchbridge import BatchBridgeError, Client, submit
 
-from . import jobs, runs
+from . import jobs, runs, task_env
+from .attempts import Attempt
 from .attributes import BatchBridgeException
 from .boot_plan import Package
 from .guard import Guard
+from .job import job_spec
 from .runs import Run, Task
 
 PATIENCE = 60.0
@@ -24,6 +27,7 @@ class Launch:
     """One run in its launcher. Its clients watch nothing until a job must be ended."""
 
     def __init__(self, flow: str, run_id: str) -> None:
+        self.flow = flow
         self._run = Run(flow, run_id)
         self._clients: dict[str | None, Client] = {}
         self._guard: Guard | None = None
@@ -55,6 +59,16 @@ class Launch:
             say(line)
         runs.remember(self._run)
         self._guard = Guard(self._run)
+
+    def submit(self, attempt: Attempt) -> None:
+        """Give the attempt's job a head start. What goes wrong, its process will meet and tell."""
+        client = self._client(attempt.decorator.profile)
+        if client.driver.capabilities.idempotency != "exact":
+            return
+        task_env.offer_headers()
+        spec = job_spec(attempt, client.driver.capabilities)
+        with contextlib.suppress(BatchBridgeError):
+            client.submit(spec, key=attempt.order.key)
 
     def confirm_ended(self, profile: str | None, step: str, task_id: str, attempt: int) -> None:
         """End the jobs of earlier attempts; the process that watched them may have been killed."""

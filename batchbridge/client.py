@@ -53,9 +53,9 @@ TAIL = 20
 class Engine:
     """One profile in use: its driver, and the hub that watches through it."""
 
-    def __init__(self, resolved: Resolved) -> None:
+    def __init__(self, resolved: Resolved, driver: BatchDriver[Any] | None = None) -> None:
         self.resolved = resolved
-        self.driver: BatchDriver[Any] = resolved.driver_cls(resolved.settings)
+        self.driver: BatchDriver[Any] = driver or resolved.driver_cls(resolved.settings)
         self.hub = Hub(self.driver)
 
     @property
@@ -303,8 +303,9 @@ def _by_ledger(jobs: Iterable[Job]) -> Iterator[tuple[Engine, list[Job]]]:
 class Client:
     """Submits to one profile, and reaches the jobs of every other that is defined.
 
-    A context manager whose end detaches: it stops watching and cancels nothing. Safe from several
-    threads.
+    `driver` takes the profile's place where one is at hand, e.g. a
+    :class:`~batchbridge.testing.ScriptedDriver`. A context manager whose end detaches: it stops
+    watching and cancels nothing. Safe from several threads.
     """
 
     def __init__(
@@ -314,6 +315,7 @@ class Client:
         settings: Mapping[str, Any] | None = None,
         journal: bool = True,
         config: Config | None = None,
+        driver: BatchDriver[Any] | None = None,
     ) -> None:
         self._config = config or Config.load()
         self._journal = Journal() if journal else None
@@ -416,7 +418,9 @@ class Client:
     def attach(self, ref: JobRef | str, *, name: str = "", job_set: str = "") -> Job:
         """The job of that reference, wherever its profile is defined. No I/O until it is asked."""
         parsed = JobRef.parse(ref) if isinstance(ref, str) else ref
-        return self._engine(self._config.for_ref(parsed)).job(parsed, name=name, job_set=job_set)
+        engine = self._engines.get((parsed.backend, parsed.profile))
+        engine = engine or self._engine(self._config.for_ref(parsed))
+        return engine.job(parsed, name=name, job_set=job_set)
 
     def list(self, job_set: str | None = None) -> list[Job]:
         """The jobs of that set (None: all of this user's) that this client's engine knows."""
@@ -438,10 +442,10 @@ class Client:
             submit.prepare(engine.resolved, checked, key=key, job_set=job_set, reveal=False)
         )
 
-    def _engine(self, resolved: Resolved) -> Engine:
+    def _engine(self, resolved: Resolved, driver: BatchDriver[Any] | None = None) -> Engine:
         name = (resolved.backend, resolved.ref_profile)
         if name not in self._engines:
-            self._engines[name] = Engine(resolved)
+            self._engines[name] = Engine(resolved, driver)
         return self._engines[name]
 
     def _hand_over(
@@ -458,6 +462,21 @@ class Client:
         finally:
             if self._journal:
                 self._journal.answered(engine.address, scope, answers)
+
+
+def _at_hand(driver: BatchDriver[Any]) -> Resolved:
+    """What a profile of the driver's name would be, were it defined with these settings."""
+    return Resolved(
+        profile=driver.name,
+        backend=driver.name,
+        driver_cls=type(driver),
+        settings=driver.settings,
+        origins={},
+        options={},
+        job={},
+        store=None,
+        ref_profile=driver.name,
+    )
 
 
 def _submissions(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pytest import StashKey
+import pytest
 
 from batchbridge.driver import BatchDriver, Capabilities
 
-DRIVER: StashKey[BatchDriver[Any]] = StashKey()
+DRIVER: pytest.StashKey[BatchDriver[Any]] = pytest.StashKey()
 """The driver that a test is about, in the stash of its item."""
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from batchbridge_local import LocalDriver
 
 from batchbridge.testing import DriverConformance
+from batchbridge_local import LocalDriver
 
 
 class TestLocal(DriverConformance):

@@ -227,7 +227,7 @@ def _check_job(file: ConfigFile, job: Mapping[str, Any], *key: str) -> None:
     try:
         JobSpec.parse({"command": ["true"], **job})
     except SpecError as error:
-        place = (*key, error.path.partition(".")[0])
+        place = (*key, re.split(r"[.\[]", error.path)[0])
         raise ConfigError(f"{file.where(*place)}: {'.'.join(key)}.{error}") from None
 
 

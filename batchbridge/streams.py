@@ -1,10 +1,10 @@
-"""A blocking stream as a watch: what a driver over HTTP or gRPC streaming needs, and nothing more."""
+"""A blocking stream as a watch: what a driver over HTTP or gRPC streaming needs, no more."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TypeVar
 
 from batchbridge.errors import TransportError
@@ -24,7 +24,7 @@ def bridged(
     break_off: Callable[[], None],
     *,
     capacity: int = 10_000,
-) -> Iterator[T | None]:
+) -> Generator[T | None, None, None]:
     """Read `source()` in a thread of its own; yield its items, and None after a second of silence.
 
     An error of the source is raised here, after the items before it. A reader that falls more than

@@ -53,7 +53,7 @@ def checks(spool: Spool) -> Iterator[Check]:
         yield Check("spool", False, str(error), error.remedy)
         return
     except OSError as error:
-        detail = f"{spool.root}: {error.strerror}"
+        detail = f"the spool {spool.root}: {error.strerror}"
         yield Check("spool", False, detail, "make it writable, or choose another with --root")
         return
     yield Check("spool", True, f"{spool.root}, version {VERSION}, ours alone and writable")

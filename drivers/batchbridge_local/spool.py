@@ -92,8 +92,9 @@ class Spool:
             directory.mkdir(mode=0o700, exist_ok=True)
         with suppress(FileExistsError):
             os.mkfifo(self.fifo, 0o600)
-        with suppress(FileExistsError):
-            _link_new(self.changes, _generation())
+        if not self.changes.exists():
+            with suppress(FileExistsError):
+                _link_new(self.changes, _generation())
         self._opened = True
 
     def _check_owner(self) -> None:

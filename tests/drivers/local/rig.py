@@ -157,5 +157,3 @@ def ref(id: str) -> JobRef:
 
 def refs(ids: Iterable[str]) -> list[JobRef]:
     return [ref(id) for id in ids]
-
-

@@ -70,7 +70,7 @@ def test_children_have_the_grace_to_save_their_work(rig: Rig, tmp_path: Path) ->
     child = f"trap 'sleep 0.3; touch {saved}; exit' TERM; touch {tmp_path}/in; {FOREVER}"
     id = started(
         rig,
-        f"sh -c \"{child}\" & while ! [ -e {tmp_path}/in ]; do sleep 0.01; done; ready; wait",
+        f'sh -c "{child}" & while ! [ -e {tmp_path}/in ]; do sleep 0.01; done; ready; wait',
         tmp_path,
     )
     cancel(rig, id)

@@ -53,15 +53,15 @@ def dying_submitter(rig: Rig, job: Submission, step: str) -> None:
 
 def test_every_step_has_its_kill_test() -> None:
     package = Path(batchbridge_local.__path__[0])
-    steps = {s for f in package.glob("*.py") for s in re.findall(r'\bstep\("(.*?)"\)', f.read_text())}
+    steps = {
+        s for f in package.glob("*.py") for s in re.findall(r'\bstep\("(.*?)"\)', f.read_text())
+    }
     tested = {*SUBMIT_STEPS, *BEFORE_THE_RUN, *RUNNER_STEPS, *AFTER_THE_END, *UNSTARTED_STEPS}
     assert steps == tested
 
 
 @pytest.mark.parametrize("step", SUBMIT_STEPS)
-def test_a_killed_submitter_leaves_a_whole_job_or_none(
-    rig: Rig, tmp_path: Path, step: str
-) -> None:
+def test_a_killed_submitter_leaves_a_whole_job_or_none(rig: Rig, tmp_path: Path, step: str) -> None:
     job, lines = counting(tmp_path, key="k", secrets={"TOKEN": "s3cret"})
     rig.submit(shell("true"))  # a supervisor is there, and has no fail point
     dying_submitter(rig, job, step)
@@ -89,7 +89,7 @@ def test_the_job_of_a_killed_submitter_runs_without_another_submit(
     assert lines.read_text() == "ran\n"
 
 
-@pytest.mark.parametrize("step", (*BEFORE_THE_RUN, *AFTER_THE_END))
+@pytest.mark.parametrize("step", [*BEFORE_THE_RUN, *AFTER_THE_END])
 def test_a_kill_before_the_run_or_after_the_end_loses_nothing(
     rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -337,6 +337,8 @@ def test_the_supervisor_starts_without_heavy_imports() -> None:
     code = f"{launch._MAIN.split(';')[0]}; import sys; print(*sys.modules)"
     path = str(Path(batchbridge_local.__path__[0]).parent)
     boot = f"import sys; sys.path.append({path!r}); {code}"
-    found = subprocess.run([sys.executable, "-I", "-S", "-c", boot], capture_output=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", boot], capture_output=True, check=True
+    )
     loaded = set(found.stdout.decode().split())
     assert not loaded & {"batchbridge", "msgspec", "dataclasses", "subprocess", "click", "psutil"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from batchbridge.errors import KeyConflict, NoSuchJob, Rejected, SpecError
-from batchbridge.model import Absent, Cause, JobState, JobSpec, Submission
+from batchbridge.model import Absent, Cause, JobSpec, JobState, Submission
 from batchbridge.uploads import deliver, pack
 from tests.drivers.local.rig import Rig, eventually, folded, ref, refs, shell, submission
 

@@ -1,0 +1,19 @@
+"""Nomad as an engine: one batch job for each submission, one allocation for each attempt.
+
+==============  ===============================================================================
+``settings``    how a cluster is reached, and what a job may ask of it
+``jobspec``     submission -> Nomad job, with the ``script`` that it runs; pure
+``api``         the calls: python-nomad over one ``session`` of ours, and ``replies`` as errors
+``wire``        what Nomad answers, typed
+``book``        what is known of the jobs of a namespace, from lists and from the stream
+``translate``   what is known of a job -> observations; pure
+``explain``     evaluations -> why a job waits; pure
+``events``      the event stream; ``logs``: pages of a task's output
+==============  ===============================================================================
+"""
+
+from __future__ import annotations
+
+from batchbridge_nomad.driver import NomadDriver
+
+__all__ = ["NomadDriver"]

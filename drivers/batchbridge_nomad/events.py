@@ -1,0 +1,64 @@
+"""The event stream: lines of JSON over an answer without end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Protocol
+
+import requests
+from urllib3.exceptions import HTTPError
+
+from batchbridge_nomad.api import Api, Place, broken
+from batchbridge_nomad.wire import Line, line
+
+SILENCE = 40.0
+"""Seconds without a byte after which a stream is dead: Nomad sends a heartbeat each 30 s."""
+
+TOPICS = ("Allocation", "Evaluation")
+"""Not Job: those events carry the whole job, with its script and environment, each time."""
+
+
+class Stream:
+    """What happens in one namespace from an index on, that index included."""
+
+    def __init__(self, api: Api, place: Place, index: int) -> None:
+        self._ask = {**place.params, "topic": list(TOPICS), "index": str(index)}
+        self._api = api
+        self._answer: requests.Response | None = None
+        self._over = False
+
+    def read(self) -> Iterator[Line]:
+        """Its lines, until it ends. TransportError where it breaks."""
+        self._answer = self._api.stream("/v1/event/stream", self._ask, silence=SILENCE)
+        with self._answer as answer:
+            try:
+                for text in lines(answer.raw):
+                    if self._over:
+                        return
+                    yield line(text)
+            except (HTTPError, OSError, ValueError) as error:
+                raise broken(error) from error
+
+    def break_off(self) -> None:
+        """Make a read that waits return, from another thread."""
+        self._over = True
+        if self._answer is not None:
+            with contextlib.suppress(OSError, ValueError, RuntimeError):
+                self._answer.raw.shutdown()
+
+
+class Readable(Protocol):
+    """An answer's body."""
+
+    def read1(self, amt: int) -> bytes:
+        """Some bytes, as soon as there are any; none at its end."""
+        ...
+
+
+def lines(body: Readable) -> Iterator[bytes]:
+    """The lines of a body as they arrive, however the bytes are cut."""
+    rest = b""
+    while data := body.read1(1 << 16):
+        *whole, rest = (rest + data).split(b"\n")
+        yield from (text for text in whole if text.strip())

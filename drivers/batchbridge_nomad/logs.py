@@ -1,0 +1,168 @@
+"""Pages of a task's output, from the frames in which Nomad sends its rotated log files.
+
+A cursor is ``file:position:offset``: the next byte's file and place in it, and how far that was
+from the oldest file that was kept. Nomad counts offsets from the oldest file, which rotation takes
+away; so each answer's first frame is checked against the file and place that were meant, and where
+they differ all is read from the oldest file on, up to that place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import msgspec
+from urllib3.exceptions import HTTPError
+
+from batchbridge.errors import TransportError
+from batchbridge.model import LogPage, Stream
+from batchbridge_nomad.api import Api, Place, broken
+from batchbridge_nomad.events import Readable
+from batchbridge_nomad.replies import Missing
+from batchbridge_nomad.wire import TASK
+
+PAGE = 1 << 20
+"""Bytes after which a page ends."""
+
+
+class Frame(msgspec.Struct, rename="pascal", frozen=True):
+    """Some bytes of one file. `offset`: where they end in it."""
+
+    data: bytes = b""
+    file: str = ""
+    offset: int = 0
+
+    @property
+    def number(self) -> int:
+        """Which of the rotated files: ``alloc/logs/main.stdout.3`` is 3."""
+        return int(self.file.rpartition(".")[2])
+
+    @property
+    def start(self) -> tuple[int, int]:
+        """The file, and the place in it, of the first byte."""
+        return self.number, self.offset - len(self.data)
+
+
+_FRAME = msgspec.json.Decoder(Frame)
+
+
+def frames(chunks: Iterable[bytes]) -> Iterator[Frame]:
+    """The frames of a body: JSON objects with nothing between them, and no brace inside."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"}")
+        yield from (_FRAME.decode(text + b"}") for text in whole)
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The next byte: its file, its place there, and the offset from the oldest file."""
+
+    file: int = 0
+    position: int = 0
+    offset: int = 0
+
+    @classmethod
+    def parse(cls, text: str | None) -> Cursor:
+        """The cursor that `text` writes; None is the beginning."""
+        return cls(*map(int, text.split(":"))) if text else cls()
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.position}:{self.offset}"
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The file and the place in it."""
+        return self.file, self.position
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What an answer held of what was meant."""
+
+    data: bytes
+    after: Cursor
+    gap: bool  #: bytes between the cursor and `data` were not in it
+    whole: bool  #: it was read to its end
+
+
+def collect(found: Iterable[Frame], cursor: Cursor) -> Part:
+    """The bytes from `cursor` on, a page at most, of frames that begin at its offset."""
+    data, at, offset, gap = bytearray(), cursor.place, cursor.offset, False
+    for frame in found:
+        if len(data) >= PAGE:
+            return Part(bytes(data), Cursor(*at, offset), gap, whole=False)
+        offset += len(frame.data)
+        if (frame.number, frame.offset) <= at or not frame.data:
+            continue
+        gap = gap or not _leads_on(at, frame.start)
+        data += frame.data[max(0, at[1] - frame.start[1]) if frame.number == at[0] else 0 :]
+        at = (frame.number, frame.offset)
+    return Part(bytes(data), Cursor(*at, offset), gap, whole=True)
+
+
+def _leads_on(at: tuple[int, int], start: tuple[int, int]) -> bool:
+    """Whether nothing lies between the two places; a file's size is not known, so its end is."""
+    return start <= at or (at[1] > 0 and start == (at[0] + 1, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """One stream of one allocation."""
+
+    api: Api
+    place: Place
+    alloc_id: str
+    stream: Stream
+
+    def page(self, text: str | None, *, ended: bool) -> LogPage:
+        """The bytes after that cursor which Nomad has now; none before the task has started."""
+        cursor = Cursor.parse(text)
+        try:
+            part = self._part(cursor)
+        except Missing as error:
+            return _none(cursor, str(error), ended)
+        return LogPage(part.data, str(part.after), ended and part.whole, part.gap)
+
+    def _part(self, cursor: Cursor) -> Part:
+        part = self._read(cursor)
+        # Nothing at all may mean that rotation left less than the offset counts.
+        led_astray = not part.data and cursor.file > 0 and self._end() != cursor.place
+        if cursor.offset and (part.gap or led_astray):
+            return self._read(replace(cursor, offset=0))
+        return part
+
+    def _read(self, cursor: Cursor) -> Part:
+        with self._frames(origin="start", offset=cursor.offset) as found:
+            return collect(found, cursor)
+
+    def _end(self) -> tuple[int, int] | None:
+        """The file and the place in it where the log ends now."""
+        with self._frames(origin="end", offset=1) as found:
+            return next(((f.number, f.offset) for f in found if f.data), None)
+
+    @contextmanager
+    def _frames(self, *, origin: str, offset: int) -> Iterator[Iterator[Frame]]:
+        path = f"/v1/client/fs/logs/{self.alloc_id}"
+        ask = {"task": TASK, "type": self.stream, "origin": origin, "offset": str(offset)}
+        answer = self.api.stream(path, {**self.place.params, **ask, "plain": "false"})
+        with answer:
+            try:
+                yield frames(_chunks(answer.raw))
+            except (HTTPError, OSError, ValueError) as error:
+                raise broken(error) from error
+
+
+def _chunks(body: Readable) -> Iterator[bytes]:
+    while chunk := body.read1(1 << 16):
+        yield chunk
+
+
+def _none(cursor: Cursor, words: str, ended: bool) -> LogPage:
+    """The page where there is no log: not yet, or no longer."""
+    if "not started yet" in words:
+        return LogPage(b"", str(cursor), eof=ended)
+    if "No path to node" in words:
+        raise TransportError(f"the job's node cannot be asked for its logs: {words}")
+    return LogPage(b"", str(cursor), eof=True, truncated=True)

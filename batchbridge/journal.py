@@ -88,16 +88,24 @@ class Journal:
         )
 
     def entries(
-        self, *, since: float = 0.0, job_set: str | None = None, ref: str | None = None
+        self,
+        *,
+        since: float = 0.0,
+        until: float = float("inf"),
+        job_set: str | None = None,
+        ref: str | None = None,
+        key: str | None = None,
     ) -> list[Entry]:
-        """The submissions since then, of that set, with that reference; the newest first."""
+        """The submissions between these times, of that set, reference, key; the newest first."""
+        values = {"since": since, "until": until, "job_set": job_set, "ref": ref, "key": key}
         query = (
             "SELECT engine, key, name, job_set, spec, cwd, asked_at, ref, error FROM submissions"
-            " WHERE asked_at >= :since AND (:job_set IS NULL OR job_set = :job_set)"
-            " AND (:ref IS NULL OR ref = :ref) ORDER BY asked_at DESC, rowid DESC"
+            " WHERE asked_at >= :since AND asked_at < :until"
+            " AND (:job_set IS NULL OR job_set = :job_set) AND (:ref IS NULL OR ref = :ref)"
+            " AND (:key IS NULL OR key = :key) ORDER BY asked_at DESC, rowid DESC"
         )
-        rows = self._read(query, {"since": since, "job_set": job_set, "ref": ref})
-        return [Entry(*row[:4], json.loads(row[4]), *row[5:]) for row in rows]
+        rows = self._read(query, values)
+        return [_entry(row) for row in rows]
 
     def _read(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         if not self.path.exists():
@@ -141,6 +149,11 @@ def default_path() -> Path:
 
 def _spec(submission: Submission) -> str:
     return json.dumps(submission.spec.to_json())
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    engine, key, name, job_set, spec, *rest = row
+    return Entry(engine, key, name, job_set, json.loads(spec), *rest)
 
 
 def _cwd() -> str:

@@ -71,7 +71,7 @@ class ConfigFile:
 
     def error(self, problem: str, *key: str, remedy: str = "") -> ConfigError:
         """A ConfigError about that key."""
-        return ConfigError(f"{self.where(*key)}: {'.'.join(key)} {problem}", remedy=remedy)
+        return ConfigError(f"{self.where(*key)}: {dotted(key)} {problem}", remedy=remedy)
 
     def profiles(self) -> Mapping[str, Mapping[str, Any]]:
         """Its profiles, by name."""
@@ -111,6 +111,16 @@ def line_of(text: str, key: Key) -> int:
     return line
 
 
+def dotted(key: Key) -> str:
+    """``profile.prod.address``, for people."""
+    return printable(".".join(key))
+
+
+def printable(text: str) -> str:
+    """`text`, escaped where it would control the terminal: files come from strangers too."""
+    return text if text.isprintable() else ascii(text)
+
+
 # -- reading ---------------------------------------------------------------------------------
 
 
@@ -120,19 +130,28 @@ def _trusted(project: Path, theirs: Iterable[ConfigFile]) -> bool:
 
 
 def _load(kind: Kind, path: Path, *, trusted: bool = True) -> ConfigFile | None:
-    import tomllib  # here, for a fast start of the command line
-
     try:
-        text = path.read_text("utf-8") if path.is_file() else None
-        if text is None:
+        if not path.is_file():
             return None
-        file = ConfigFile(kind, path, trusted, tomllib.loads(text), text)
+        text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    try:
+        file = ConfigFile(kind, path, trusted, _parse(text), text)
+    except ValueError as error:
         raise ConfigError(_malformed(path, str(error))) from None
     _check(file)
     return file
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """ValueError if `text` is not TOML."""
+    import tomllib  # here, for a fast start of the command line
+
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _malformed(path: Path, words: str) -> str:
@@ -161,11 +180,9 @@ def _keys(text: str) -> Iterator[tuple[int, Key]]:
 
 def _dotted(line: str) -> Key:
     """``a."b c".d`` of a header or an assignment, as the parser itself reads it."""
-    import tomllib
-
     try:
-        value: Any = tomllib.loads(line)
-    except tomllib.TOMLDecodeError:
+        value: Any = _parse(line)
+    except ValueError:
         return ()
     key: Key = ()
     while isinstance(value, dict) and value:
@@ -228,7 +245,7 @@ def _check_job(file: ConfigFile, job: Mapping[str, Any], *key: str) -> None:
         JobSpec.parse({"command": ["true"], **job})
     except SpecError as error:
         place = (*key, re.split(r"[.\[]", error.path)[0])
-        raise ConfigError(f"{file.where(*place)}: {'.'.join(key)}.{error}") from None
+        raise ConfigError(f"{file.where(*place)}: {dotted(key)}.{error}") from None
 
 
 def _check_lock(file: ConfigFile, text: str) -> None:

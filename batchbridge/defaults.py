@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from batchbridge.configfiles import PROFILE_KEYS, ConfigFile, refuse_untrusted
+from batchbridge.configfiles import PROFILE_KEYS, ConfigFile, dotted, refuse_untrusted
 from batchbridge.driver import BatchDriver
 from batchbridge.errors import ConfigError, SpecError
 from batchbridge.fields import FieldHelp, describe, find, read
@@ -70,7 +70,7 @@ def typed_as(field: FieldHelp, found: Found, path: str) -> Found:
 
 def _check_key(file: ConfigFile, known: tuple[FieldHelp, ...], *key: str) -> None:
     try:
-        field = find(known, key[-1], path=".".join(key))
+        field = find(known, key[-1], path=dotted(key))
     except SpecError as error:
         raise ConfigError(f"{file.where(*key)}: {error}", remedy=error.remedy) from None
     if not field.inert:

@@ -21,12 +21,25 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
 
 import msgspec
 
 from batchbridge import configfiles, registry
-from batchbridge.configfiles import PROFILE_KEYS, SITE_FILE, refuse_untrusted
+from batchbridge.addresses import (
+    is_address,
+    main_address,
+    one_way_each,
+    ref_profile,
+    same,
+    what_stays,
+)
+from batchbridge.configfiles import (
+    PROFILE_KEYS,
+    PROFILE_NAME,
+    SITE_FILE,
+    printable,
+    refuse_untrusted,
+)
 from batchbridge.defaults import check_tables, collect, merge, typed_as
 from batchbridge.errors import ConfigError, DriverBug, SpecError
 from batchbridge.fields import FieldHelp, build, describe, read_all
@@ -34,11 +47,6 @@ from batchbridge.layers import Found, Layers, Origin, variable_name
 from batchbridge.model import JobRef, suggestion
 
 DEFAULT_PROFILE: Final = "local"
-
-_STRENGTH: Final = {
-    kind: rank
-    for rank, kind in enumerate(("flag", "environment", "project", "user", "site", "engine"))
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +57,7 @@ class Resolved:
     backend: str
     driver_cls: registry.DriverClass
     settings: Any  #: an instance of ``driver_cls.Settings``
-    origins: Mapping[
-        str, Origin
-    ]  #: by name: of settings, ``store``, ``job.NAME``, ``options.NAME``
+    origins: Mapping[str, Origin]  #: of each setting, ``store``, ``job.NAME``, ``options.NAME``
     options: Mapping[str, Any]  #: defaults for the driver's ``Options``
     job: Mapping[str, Any]  #: defaults for the fields of a job
     store: str | None  #: where files go that do not fit into a submission
@@ -75,7 +81,7 @@ class Resolved:
         secret = {f.name for f in settings if f.secret}
         secret |= {f"options.{f.name}" for f in options if f.secret}
         return [
-            (name, "***" if name in secret else str(value), self.origins[name])
+            (name, "***" if name in secret else printable(str(value)), self.origins[name])
             for name, value in values.items()
             if value is not None
         ]
@@ -128,7 +134,7 @@ class Config:
         An address takes the settings of the profile, or of the bare backend, that is configured
         for that very address; where there is none, no settings but `overrides`.
         """
-        if _is_address(ref.profile):
+        if is_address(ref.profile):
             return self._at(ref.backend, ref.profile, overrides or {})
         backend = self._backend(ref.profile)
         if backend != ref.backend:
@@ -169,10 +175,11 @@ class Config:
         if profile in known:
             where = next(f for f in self.layers.files if profile in f.profiles())
             return where.error("names no backend", "profile", profile, remedy='add backend = "…"')
+        name = profile if PROFILE_NAME.fullmatch(profile) else "NAME"
         return ConfigError(
             f"no profile {profile!r} is defined here{suggestion(profile, known)}; "
             f"there are {', '.join(known)}",
-            remedy=f'add [profile.{profile}] with backend = "…" and its address to {user_file()}',
+            remedy=f'add [profile.{name}] with backend = "…" and its address to {user_file()}',
         )
 
     def _check_profiles(self) -> None:
@@ -197,11 +204,11 @@ class Config:
         check_tables(self.layers, profile, driver)
         found = self._found(profile, known, overrides)
         moved = [f for f in known if f.address and self._moves(profile, f, overrides)]
-        kept = _kept(known, found, moved)
+        kept = what_stays(known, found, moved)
         settings = self._build(profile, driver, kept)
         rest = self._store(profile, overrides) | collect(self.layers, profile, driver.Options)
-        if moved:
-            rest.pop("job.secrets", None)
+        secrets = {"job.secrets"} & rest.keys() if moved else set()
+        rest = {name: value for name, value in rest.items() if name not in secrets}
         origins = {f.name: Origin("default") for f in known} | {"store": Origin("default")}
         return Resolved(
             profile=profile,
@@ -212,20 +219,20 @@ class Config:
             options=_under("options.", rest),
             job=_under("job.", rest),
             store=rest["store"].value if "store" in rest else None,
-            ref_profile=_ref_profile(profile, settings, known, moved),
-            withheld=tuple(found.keys() - kept.keys()),
+            ref_profile=ref_profile(profile, settings, known, moved),
+            withheld=tuple(sorted(found.keys() - kept.keys() | secrets)),
         )
 
     def _at(self, backend: str, address: str, overrides: Mapping[str, Any]) -> Resolved:
         """The settings for that address; credentials of no other."""
-        field = _main_address(describe(registry.load(backend).Settings))
+        field = main_address(describe(registry.load(backend).Settings))
         if field is None:
             raise ConfigError(f"{backend} has no address, so {address!r} names none of its engines")
-        if not _same(overrides.get(field.name, address), address):
+        if not same(overrides.get(field.name, address), address):
             overrides = {}  # they are for another engine
         overrides = {name: value for name, value in overrides.items() if name != field.name}
         for profile, theirs in {backend: backend, **self.profiles()}.items():
-            if theirs == backend and _same(self._configured(profile, field), address):
+            if theirs == backend and same(self._configured(profile, field), address):
                 return replace(self._resolve(profile, overrides), ref_profile=address)
         return self._resolve(backend, {**overrides, field.name: address})
 
@@ -238,7 +245,7 @@ class Config:
             given = self._given(profile, f, overrides)
             if given:
                 found[f.name] = typed_as(f, given, f.name)
-        return _one_way_each(known, found)
+        return one_way_each(known, found)
 
     def _given(self, profile: str, field: FieldHelp, overrides: Mapping[str, Any]) -> Found | None:
         name = field.name
@@ -254,7 +261,7 @@ class Config:
         """Whether flags name another address than the one that is configured."""
         if overrides.get(field.name) is None:
             return False
-        return not _same(overrides[field.name], self._configured(profile, field))
+        return not same(overrides[field.name], self._configured(profile, field))
 
     def _build(self, profile: str, driver: registry.DriverClass, kept: Mapping[str, Found]) -> Any:
         values = {name: found.value for name, found in kept.items()}
@@ -298,68 +305,6 @@ def _check_names(backend: str, known: Iterable[FieldHelp], overrides: Mapping[st
                 f"{backend} has no setting {name!r}{suggestion(name, names)}",
                 remedy=f"it has {', '.join(names)}",
             )
-
-
-def _one_way_each(known: Iterable[FieldHelp], found: dict[str, Found]) -> dict[str, Found]:
-    """Of a secret and its ``_file`` and ``_command``, the one that the strongest source names.
-
-    So a token in a profile's file is not outdone by the engine's own variable, nor the reverse.
-    """
-    weaker: set[str] = set()
-    for field in known:
-        ways = [f"{field.name}{end}" for end in ("", "_file", "_command")] if field.secret else []
-        given = sorted(
-            (w for w in ways if w in found), key=lambda w: _STRENGTH[found[w].origin.kind]
-        )
-        weaker.update(w for w in given if found[w].origin.kind != found[given[0]].origin.kind)
-    return {name: value for name, value in found.items() if name not in weaker}
-
-
-def _kept(
-    known: Iterable[FieldHelp], found: Mapping[str, Found], moved: list[FieldHelp]
-) -> dict[str, Found]:
-    """What of `found` may be used where flags have moved these addresses."""
-    main_stays = _main_address(known) not in moved
-    return {
-        field.name: found[field.name]
-        for field in known
-        if field.name in found
-        and (
-            not moved
-            or field.inert
-            or found[field.name].origin.kind == "flag"
-            or (field.address and main_stays)
-        )
-    }
-
-
-def _main_address(known: Iterable[FieldHelp]) -> FieldHelp | None:
-    return next((field for field in known if field.address), None)
-
-
-def _ref_profile(
-    profile: str, settings: Any, known: Iterable[FieldHelp], moved: list[FieldHelp]
-) -> str:
-    main = _main_address(known)
-    if main is None or main not in moved:
-        return profile
-    address = str(getattr(settings, main.name))
-    if "@" in urlsplit(address).netloc:
-        raise ConfigError(f"{main.name}: a reference would show the user and password in it")
-    if not _is_address(address):
-        raise ConfigError(
-            f"{main.name}: {address!r} reads as a profile's name",
-            remedy="write it with its scheme or port",
-        )
-    return address
-
-
-def _is_address(text: str) -> bool:
-    return any(mark in text for mark in ":/.")
-
-
-def _same(one: Any, other: Any) -> bool:
-    return str(one).rstrip("/") == str(other).rstrip("/")
 
 
 def _under(prefix: str, found: Mapping[str, Found]) -> dict[str, Any]:

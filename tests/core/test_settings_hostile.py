@@ -143,6 +143,43 @@ def test_even_a_trusted_project_does_not_override_what_the_site_locks(place):
         place.config().resolve("eng")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"\\u001b]0;x\\u0007" = 1',
+        '[profile."\\u001b[31m"]\nbackend = "eng"',
+        '[job]\n"\\u001b[31m" = 1',
+        '[profile.eng]\n"\\u001b[31m" = 1',
+        '[profile.eng]\nbackend = "\\u001b[31m"',
+        'default_profile = "\\u001b[31m"',
+    ],
+)
+def test_a_file_cannot_write_control_characters_to_the_terminal(place, text):
+    place.project(text)
+    with pytest.raises(ConfigError) as error:
+        place.config().resolve(None if text.startswith("default") else "eng")
+    assert (str(error.value) + error.value.remedy).isprintable()
+
+
+def test_a_value_cannot_write_control_characters_to_the_terminal(place):
+    place.project('[profile.eng]\nnamespace = "\\u001b[31m"')
+    shown = {name: value for name, value, _ in place.config().resolve("eng").shown()}
+    assert shown["namespace"] == "'\\x1b[31m'"
+
+
+@pytest.mark.parametrize("text", ["x = " + "[" * 100_000, "x = " + "9" * 100_000])
+def test_a_file_that_defeats_the_parser_is_refused(place, text):
+    place.project_file.write_text(text)
+    with pytest.raises(ConfigError, match=r"batchbridge\.toml.*: this is not TOML"):
+        place.config()
+
+
+def test_lines_that_defeat_the_parser_alone_are_passed_over(place):
+    place.project("x = '''\n" + "[" * 100_000 + "\n'''")
+    with pytest.raises(ConfigError, match=r"batchbridge\.toml:1: x is not known"):
+        place.config()
+
+
 # -- addresses given ad hoc ------------------------------------------------------------------
 
 ENV = {"ENG_TOKEN": "sesame", "ENG_NAMESPACE": "mine", "BATCHBRIDGE_ENG_CA_FILE": "/ca"}
@@ -160,6 +197,7 @@ def test_what_is_configured_for_one_address_does_not_follow_to_another(place, pr
     assert "ca_file" in resolved.withheld
     assert set(resolved.withheld) & {"token", "token_command"}
     assert "secrets" not in resolved.job
+    assert ("job.secrets" in resolved.withheld) == (profile == "prod")
 
 
 def test_what_is_given_together_with_an_address_goes_there(place):
@@ -188,6 +226,8 @@ def test_moving_only_the_logs_keeps_the_engine_and_withholds_credentials(place):
     ("address", "message"),
     [
         ("http://me:sesame@x:1", "would show the user and password"),
+        ("me:sesame@x:1", "would show the user and password"),
+        ("http://me:sesame@[x/y", "would show the user and password"),
         ("evil", "'evil' reads as a profile's name"),
     ],
 )

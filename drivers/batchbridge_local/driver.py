@@ -136,11 +136,12 @@ class LocalDriver(BatchDriver[LocalSettings]):
                 yield Batch(cursor=tail.cursor)
                 yield from self._follow(tail, known)
 
-    def list(self, job_set: str | None) -> Iterator[Listed]:
-        """Every job of that set in the spool, the oldest first."""
+    def list(self, job_set: str | None, user: str | None) -> Iterator[Listed]:
+        """Every job of that set and that user in the spool, the oldest first."""
         with self._opened() as spool:
             views = [(id, self._view(id)) for id in spool.ids()]
         listed = [translate.listed(id, view) for id, view in views if isinstance(view, View)]
+        listed = [job for job in listed if user in (None, job.user)]
         wanted = (job for job in listed if job_set in (None, job.job_set))
         return iter(sorted(wanted, key=lambda job: (job.submitted_at, job.seen.id)))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -80,9 +80,9 @@ def kill_session(leader: int, leader_identity: str) -> None:
     of that pid has another identity, and nobody is touched.
     """
     deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        members = [pid for pid in pids() if pid != leader and _session(pid) == leader]
-        if identity(leader) not in ("", leader_identity) or not any(map(identity, members)):
+    while time.monotonic() < deadline and identity(leader) in ("", leader_identity):
+        members = [pid for pid in _alive(os.getsid, leader) if pid != leader]
+        if not members:
             return
         for pid in members:
             with suppress(ProcessLookupError):
@@ -90,9 +90,18 @@ def kill_session(leader: int, leader_identity: str) -> None:
         time.sleep(0.005)
 
 
-def _session(pid: int) -> int:
+def group_lives(group: int) -> bool:
+    """Whether a process of that group is more than a zombie."""
+    return bool(_alive(os.getpgid, group))
+
+
+def _alive(belongs: Callable[[int], int], to: int) -> list[int]:
+    return [pid for pid in pids() if _ask(belongs, pid) == to and identity(pid)]
+
+
+def _ask(belongs: Callable[[int], int], pid: int) -> int:
     try:
-        return os.getsid(pid)
+        return belongs(pid)
     except OSError:
         return -1
 

@@ -11,6 +11,7 @@ import gc
 import os
 import select
 import signal
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -22,10 +23,10 @@ from batchbridge_local.spool import Spool, now, step
 
 
 class Wish(NamedTuple):
-    """Why the command is being ended, and when patience ends (monotonic)."""
+    """Why the command is being ended, and when patience ends (monotonic); None: it has ended."""
 
     cause: str
-    until: float
+    until: float | None
 
 
 def run(spool: Spool, id: str, oom: Path | None) -> NoReturn:
@@ -34,12 +35,21 @@ def run(spool: Spool, id: str, oom: Path | None) -> NoReturn:
     try:
         os.setsid()
         gc.disable()  # too short a life to collect anything
+        supervisor = os.getppid()
         view = spool.view(id)
         if view is not None and view.claim is None:
             _run(spool, id, view.job, oom)
         code = 0
+        if os.getppid() != supervisor:
+            _hand_on(spool)
     finally:
         os._exit(code)
+
+
+def _hand_on(spool: Spool) -> None:
+    """Tell the next supervisor, or be it: jobs may wait that nobody else comes by for."""
+    if not spool.wake() and any(spool.unfinished()):
+        os.execve(sys.executable, sys.orig_argv, {})
 
 
 def _run(spool: Spool, id: str, job: Job, oom: Path | None) -> None:
@@ -173,15 +183,15 @@ def _wait(pid: int, job: Job, wakeup: int) -> tuple[int, Wish | None]:
         if wish is None and (told or (overdue and at >= overdue)):
             wish = Wish("CANCELLED" if told else "TIMEOUT", at + job.grace)
             _signal_group(pid, signal.SIGTERM)
-        elif wish is not None and at >= wish.until:
+        elif wish is not None and wish.until is not None and at >= wish.until:
             _signal_group(pid, signal.SIGKILL)
-            wish = wish._replace(until=float("inf"))
+            wish = wish._replace(until=None)
         told = _told(wakeup, wish.until if wish else overdue) or told
 
 
 def _told(wakeup: int, until: float | None) -> bool:
     """Sleep until a signal comes or that time; whether it was SIGTERM."""
-    patience = None if until in (None, float("inf")) else max(0.0, until - time.monotonic())
+    patience = None if until is None else max(0.0, until - time.monotonic())
     select.select([wakeup], [], [], patience)
     with suppress(BlockingIOError):
         return signal.SIGTERM in os.read(wakeup, 100)
@@ -190,17 +200,14 @@ def _told(wakeup: int, until: float | None) -> bool:
 
 def _clear(group: int, wish: Wish | None) -> None:
     """End whoever the command left behind: at once, or, where its end was asked for, by grace."""
-    until = wish.until if wish else 0.0
-    while time.monotonic() < until and _signal_group(group, 0):
+    until = (wish.until or 0.0) if wish else 0.0
+    while time.monotonic() < until and processes.group_lives(group):
         time.sleep(0.01)
     _signal_group(group, signal.SIGKILL)
     if wish:
         processes.kill_session(os.getpid(), processes.identity(os.getpid()))
 
 
-def _signal_group(group: int, number: int) -> bool:
-    """Whether there was somebody to signal."""
-    with suppress(ProcessLookupError, PermissionError):
+def _signal_group(group: int, number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # the latter: macOS, of zombies
         os.killpg(group, number)
-        return True
-    return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import platformdirs
 import psutil
@@ -46,6 +47,8 @@ class LocalSettings:
     )
 
     def __post_init__(self) -> None:
+        # it stands in references, which are read in other directories
+        object.__setattr__(self, "root", str(Path(self.root).expanduser().absolute()))
         for name in ("cpu", "memory", "keep_for"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be more than 0")

@@ -107,6 +107,8 @@ class Supervisor:
                 self.meet(change["id"])
             elif change["state"] == "CANCELLING":
                 cancelled.append(change["id"])
+            elif change["id"] in self.running:
+                self.check(change["id"])
         # Queued ones first, so that no place freed by a running one is given to them.
         for id in sorted(cancelled, key=lambda id: id not in self.queue):
             self.cancel(id)
@@ -173,9 +175,11 @@ class Supervisor:
                 self.reopen()
 
     def check(self, id: str) -> None:
-        """See whether a runner that is not our child is still there."""
+        """See whether a runner that is not our child has done its work, or is gone."""
         running = self.running[id]
-        if running.identity and processes.identity(running.pid) != running.identity:
+        if not running.identity:
+            return
+        if self.spool.ended(id) or processes.identity(running.pid) != running.identity:
             del self.running[id]
             self.meet(id)
 

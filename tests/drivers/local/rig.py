@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from batchbridge.model import Batch, Files, JobRef, JobSpec, Receipt, Secret, Submission
 from batchbridge.states import Record, fold
 from batchbridge_local import LocalDriver, processes
-from batchbridge_local.records import Corrupt
+from batchbridge_local.records import Claim, Corrupt
 from batchbridge_local.spool import Spool
 
 T = TypeVar("T")
@@ -123,22 +123,27 @@ class Rig:
 
     def clean(self) -> None:
         """End what a test has left running in this spool."""
-        if self.supervisor():
-            self.kill_supervisor()
-        if not self.spool.jobs.is_dir():
-            return
-        for id in self.spool.ids():
+        while self.spool.jobs.is_dir() and (self.supervisor() or any(self._runners())):
+            if self.supervisor():
+                self.kill_supervisor()
+            for claim in self._runners():
+                kill(claim.pid)
+                processes.kill_session(claim.pid, claim.identity)
+
+    def _runners(self) -> Iterator[Claim]:
+        """The runners that live."""
+        for id in self.spool.unfinished():
             with suppress(Corrupt):
                 view = self.spool.view(id)
-                claim = view.claim if view and not view.end else None
+                claim = view.claim if view else None
                 if claim and processes.identity(claim.pid) == claim.identity:
-                    kill(claim.pid)
-                    processes.kill_session(claim.pid, claim.identity)
+                    yield claim
 
 
 def kill(pid: int) -> None:
     """SIGKILL, and wait until it has worked."""
-    os.kill(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
     eventually(lambda: not processes.identity(pid), f"the end of process {pid}")
 
 

@@ -101,7 +101,7 @@ def test_a_damaged_record_is_named_and_no_state_and_stops_nobody(
     assert warned(caplog, file)
     assert any(str(file) in check.detail for check in rig.driver().probe() if not check.ok)
     assert rig.run(shell("exit 0")).state is JobState.SUCCEEDED
-    assert all(listed.seen.id != id for listed in rig.driver().list(None))
+    assert all(listed.seen.id != id for listed in rig.driver().list(None, None))
     error = rig.refused(shell("true", key="damaged")).error
     assert isinstance(error, StoreError)
     assert str(file) in str(error)

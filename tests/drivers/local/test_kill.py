@@ -160,6 +160,21 @@ def test_a_killed_supervisor_loses_no_running_job_and_no_exit_code(
     assert lines.read_text() == "ran\n" * 6
 
 
+def test_the_queue_goes_on_after_a_killed_supervisor_with_nobody_there(
+    rig: Rig, tmp_path: Path
+) -> None:
+    rig.settings = {"cpu": 1.0}
+    go = tmp_path / "go"
+    first, *others = rig.submit(
+        shell(f"while ! [ -e {go} ]; do sleep 0.01; done"), *(shell("exit 3") for _ in range(3))
+    )
+    rig.running(first)
+    rig.kill_supervisor()
+    go.touch()
+    eventually(lambda: all(map(rig.spool.ended, others)))
+    assert [rig.record(id).exit_code for id in others] == [3, 3, 3]
+
+
 def test_a_running_job_is_cancelled_by_the_next_supervisor(rig: Rig) -> None:
     id = rig.one(shell("sleep 60"))
     rig.running(id)

@@ -213,10 +213,10 @@ def test_ids_that_are_not_there_are_denied(rig: Rig) -> None:
 def test_jobs_are_listed_by_their_set_with_their_labels(rig: Rig) -> None:
     mine = rig.one(shell("true", name="n", labels={"a": "b"}))
     rig.one(Submission("other", JobSpec(command=("true",)), "another set", "someone"))
-    (listed,) = rig.driver().list("a set")
+    (listed,) = rig.driver().list("a set", None)
     assert (listed.seen.id, listed.name, listed.user) == (mine, "n", "someone")
     assert listed.labels == {"a": "b"}
-    assert len(list(rig.driver().list(None))) == 2
+    assert len(list(rig.driver().list(None, None))) == 2
 
 
 def test_the_dry_run_is_what_is_written_and_shows_no_secret(rig: Rig) -> None:

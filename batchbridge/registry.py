@@ -66,12 +66,6 @@ def describe() -> list[Installed]:
     return [Installed(name, origin, _problem(name)) for name, origin in names().items()]
 
 
-def install_hint(name: str) -> str:
-    """The command that installs what the driver of that name needs."""
-    points = _installed().get(name)
-    return _install(points[0]) if points else ""
-
-
 @contextmanager
 def registered(driver: DriverClass) -> Iterator[None]:
     """Within the block, the class stands before any installed driver of its name. For tests."""

@@ -321,7 +321,7 @@ class Client:
         self._journal = Journal() if journal else None
         self._engines: dict[tuple[str, str], Engine] = {}
         self._home = (profile, dict(settings or {}))
-        self._own: Engine | None = None
+        self._own = self._engine(_at_hand(driver), driver) if driver is not None else None
 
     @classmethod
     def at(cls, address: str) -> Self:
@@ -423,9 +423,9 @@ class Client:
         return engine.job(parsed, name=name, job_set=job_set)
 
     def list(self, job_set: str | None = None) -> list[Job]:
-        """The jobs of that set (None: all of this user's) that this client's engine knows."""
-        engine = self.engine
-        return [_listed(engine, listed) for listed in engine.driver.list(job_set)]
+        """The jobs of that set, whoever's (None: all of this user's), that the engine knows."""
+        engine, user = self.engine, None if job_set else submit.user_name()
+        return [_listed(engine, listed) for listed in engine.driver.list(job_set, user)]
 
     def cancel(self, jobs: Iterable[Job], *, reason: str = "") -> None:
         """Ask for the end of all these jobs."""

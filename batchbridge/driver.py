@@ -138,14 +138,17 @@ class BatchDriver(ABC, Generic[S]):
 
         All are of one scope. The same key is the same job, as far as ``capabilities.idempotency``
         says. A job that the engine refuses is ``Receipt.error``; what stops the call raises, and
-        then every key without a receipt has an unknown outcome.
+        then every key without a receipt has an unknown outcome. ``spec.options`` are checked; read
+        them with :func:`batchbridge.fields.options_from`. Where the engine may rerun a job, keep
+        ``spec.reruns`` beside it, so that whoever asks later tells the same end.
         """
 
     @abstractmethod
     def snapshot(self, scope: Scope, known: Collection[str]) -> Batch:
         """All that the engine says now about the jobs in `known`; more is welcome.
 
-        One job's history may be told as several Seen, in order. Silence about a job says nothing;
+        One job's history may be told as several Seen, in order; an attempt that the engine has
+        replaced has ended, and that is told before the next. Silence about a job says nothing;
         Absent says that an authoritative answer denies it.
         """
 
@@ -186,8 +189,8 @@ class BatchDriver(ABC, Generic[S]):
         """
         raise NotImplementedError(f"{self.name} does not push")
 
-    def list(self, job_set: str | None) -> Iterable[Listed]:
-        """The jobs of that set (None: all of this user) that the engine still knows."""
+    def list(self, job_set: str | None, user: str | None) -> Iterable[Listed]:
+        """The jobs that the engine still knows, of that set and that user (None: of any)."""
         raise NotImplementedError(f"{self.name} does not list")
 
     def explain(self, ref: JobRef) -> Explanation | None:
@@ -201,6 +204,10 @@ class BatchDriver(ABC, Generic[S]):
     def hints(self, ref: JobRef) -> Mapping[str, str]:
         """Where else to look, for people: label -> link or command. Pure."""
         return {}
+
+    def release(self, refs: Sequence[JobRef]) -> None:
+        """These jobs are over: let go of what was kept for them beside them, such as secrets."""
+        return
 
     def probe(self) -> Iterable[Check]:
         """Look whether the engine can be used from here; problems are checks that are not ok."""

@@ -120,7 +120,8 @@ class _Pump:
     def _work(self) -> None:
         for ledger in self._ledgers:
             ledger.do_due()
-        self._rest(min(ledger.next_due() for ledger in self._ledgers))
+        if self.busy():
+            self._rest(min(ledger.next_due() for ledger in self._ledgers))
 
     def _rest(self, seconds: float) -> None:
         self._wake.wait(max(seconds, 0.01))
@@ -156,7 +157,8 @@ class _Stream(_Pump):
 
     def _follow(self, ledger: Ledger) -> None:
         """Follow the stream until it ends or nobody waits: subscribe, snapshot, then deltas."""
-        batches = ledger.driver.watch(ledger.scope, self._cursor, ledger.known)
+        begun_at = self._cursor
+        batches = ledger.driver.watch(ledger.scope, begun_at, ledger.known)
         idle_since = time.monotonic()
         with contextlib.closing(batches):  # type: ignore[type-var]
             for batch in batches:
@@ -170,7 +172,8 @@ class _Stream(_Pump):
                 idle_since = time.monotonic() if ledger.busy else idle_since
                 if self._stopped or time.monotonic() - idle_since > LINGER:
                     return
-        self._failures += 1
+        # An end after progress is the driver's way to subscribe anew.
+        self._failures += self._cursor == begun_at
 
     def _progress(self, cursor: str) -> None:
         self._cursor = cursor

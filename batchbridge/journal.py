@@ -107,6 +107,14 @@ class Journal:
         rows = self._read(query, values)
         return [_entry(row) for row in rows]
 
+    def problem(self) -> str:
+        """Why it cannot be used, in one line; empty if it can."""
+        try:
+            with self._database():
+                return ""
+        except (sqlite3.Error, OSError) as error:
+            return f"{self.path}: {error}"
+
     def _read(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         if not self.path.exists():
             return []

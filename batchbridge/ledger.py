@@ -149,6 +149,7 @@ class Ledger:
         self._unsettled: set[str] = set()
         self._policed: set[str] = set()
         self._asked: dict[str, str] = {}
+        self._over: set[str] = set()
         self._poll_every = POLL[0]
         self._last = dict.fromkeys(("full", "unsettled", "fresh"), NEVER)
         self._refused = 0
@@ -178,7 +179,7 @@ class Ledger:
     def busy(self) -> bool:
         """Somebody waits for a job, or something is still to be asked of the engine."""
         with self.changed:
-            return bool(self._live or self._asked)
+            return bool(self._live or self._asked or self._over)
 
     def police(self, watched: Watched, policy: Policy) -> None:
         """Enforce `policy` for this job from now on, while this process lives."""
@@ -223,6 +224,8 @@ class Ledger:
                 times.append(self._last["fresh"] + FRESH)
             if self._policed or self._asked:
                 times.append(now + 1.0)
+            if self._over:
+                times.append(now)
             return max(0.0, max(min(times, default=now + FULL), self._not_before) - now)
 
     def do_due(self) -> None:
@@ -232,6 +235,7 @@ class Ledger:
         try:
             self._enforce_timeouts()
             self._cancel_asked()
+            self._release_over()
             self._snapshot(self._due())
         except Exception as error:
             self.failed(error)
@@ -260,8 +264,9 @@ class Ledger:
         """Ask now for what is still to be asked: nobody will watch any more."""
         try:
             self._cancel_asked()
+            self._release_over()
         except Exception as error:
-            log.warning("%s could not be asked to end %s: %s", self.driver.name, self._asked, error)
+            log.warning("%s was not told of jobs' ends: %s", self.driver.name, error)
 
     # -- inside ------------------------------------------------------------------------------
 
@@ -289,7 +294,7 @@ class Ledger:
         watched.record = record
         for change in changes:
             watched.events.append(_event(watched, change, now))
-            self._react(watched, change, observation)
+            self._react(watched, change, before, observation)
         if changes:
             self._poll_every = POLL[0]
         self._sort(watched)
@@ -307,13 +312,19 @@ class Ledger:
         else:
             self._unsettled.discard(job_id)
 
-    def _react(self, watched: Watched, change: Change, observation: Observation) -> None:
-        """What an ending obliges the client to ask of the engine."""
+    def _react(
+        self, watched: Watched, change: Change, before: Record, observation: Observation
+    ) -> None:
+        """What a change obliges the client to ask of the engine."""
         record = change.record
-        if record.terminal and isinstance(observation, Tick):
-            self._ask(record.id, str(record.cause or record.state))
+        if record.terminal:
+            self._over.add(record.id)
+            if isinstance(observation, Tick):
+                self._ask(record.id, str(record.cause or record.state))
+            return
         ended_badly = record.settling and record.state is not JobState.SUCCEEDED
-        if watched.policy.once and ended_badly and record.id not in self._asked:
+        again = 0 < before.attempt < record.attempt
+        if watched.policy.once and (ended_badly or again) and watched.record.intent is None:
             self._end(watched, _ending(record))
 
     def _end(self, watched: Watched, intent: Intent) -> None:
@@ -345,6 +356,12 @@ class Ledger:
                 with self.changed:
                     self._asked = {**dict.fromkeys(ids, reason), **self._asked}
                 raise
+
+    def _release_over(self) -> None:
+        with self.changed:
+            over, self._over = self._over, set()
+        if over and type(self.driver).release is not BatchDriver.release:
+            self.driver.release([self._ref(job_id) for job_id in sorted(over)])
 
     def _ref(self, job_id: str) -> JobRef:
         watched = self._jobs.get(job_id)

@@ -1,14 +1,16 @@
-"""A blocking stream as a watch: what a driver over HTTP or gRPC streaming needs, no more."""
+"""The threads that a driver may need: to read a blocking stream, and to call many times at once."""
 
 from __future__ import annotations
 
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
 from batchbridge.errors import TransportError
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 HEARTBEAT = 1.0
@@ -68,3 +70,18 @@ def _drain(items: queue.Queue[T | _End]) -> Iterator[T | None]:
                 raise item.__cause__
             return
         yield item
+
+
+def mapped(function: Callable[[A], T], items: Iterable[A], *, workers: int = 8) -> Iterator[T]:
+    """``function(item)`` for each, by a few threads at once; results as they come, in no order.
+
+    For engines that take one job a request. The first error is raised once no call is under way;
+    what was not begun by then is not done.
+    """
+    with ThreadPoolExecutor(workers, thread_name_prefix="batchbridge-call") as pool:
+        futures = [pool.submit(function, item) for item in items]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

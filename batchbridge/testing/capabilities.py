@@ -56,7 +56,7 @@ class Inputs:
         rig.running(ref)
         told = [repr(rig.told(ref)), repr(rig.driver.explain(ref)), repr(rig.driver.hints(ref))]
         if rig.driver.capabilities.list:
-            told.append(repr(list(rig.driver.list(rig.job_set))))
+            told.append(repr(list(rig.driver.list(rig.job_set, None))))
         told += [" ".join(process.info["cmdline"] or ()) for process in _processes()]
         assert not [text for text in told if VALUE in text]
 
@@ -163,19 +163,19 @@ class Finding:
         """A job is found again by its job set, with what it takes to make its reference."""
         ref = rig.submit(probes.exits(0), name="found")
         for _ in poll(rig.patience):
-            if found := [one for one in again.list(rig.job_set) if one.seen.id == ref.id]:
+            if found := [one for one in again.list(rig.job_set, None) if one.seen.id == ref.id]:
                 break
         (listed,) = found
         assert type(listed) is Listed
         assert (listed.scope, listed.name) == (ref.scope, "found")
         assert listed.job_set == rig.job_set
-        assert ref.id in [one.seen.id for one in again.list(None)]
+        assert ref.id in [one.seen.id for one in again.list(None, None)]
 
     @needs("list")
     def test_list_of_another_set(self, rig: Rig, probes: Probes) -> None:
         """Another job set's jobs are not among them."""
         rig.ended(rig.submit(probes.exits(0)))
-        assert not list(rig.driver.list(f"kit-{uuid4().hex}"))
+        assert not list(rig.driver.list(f"kit-{uuid4().hex}", None))
 
     @needs("list", "labels")
     def test_labels(self, rig: Rig, probes: Probes) -> None:
@@ -183,7 +183,9 @@ class Finding:
         labels = {"team": "kit", "purpose": "proof"}
         ref = rig.submit(probes.exits(0), labels=labels)
         for _ in poll(rig.patience):
-            if found := [one for one in rig.driver.list(rig.job_set) if one.seen.id == ref.id]:
+            if found := [
+                one for one in rig.driver.list(rig.job_set, None) if one.seen.id == ref.id
+            ]:
                 break
         assert labels.items() <= dict(found[0].labels).items()
 
@@ -196,7 +198,7 @@ class Finding:
         assert rig.driver.render(submission).keys() == payload.keys()
         assert "exit 3" in json.dumps(payload) or "exit" not in submission.spec.command[-1]
         if rig.driver.capabilities.list:
-            assert not list(rig.driver.list(rig.job_set))
+            assert not list(rig.driver.list(rig.job_set, None))
 
     def test_explain_at_any_time(self, rig: Rig, probes: Probes) -> None:
         """Explaining a job that runs, has ended or never was is no error; nothing may be said."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import pytest
 
 from batchbridge.testing.capabilities import Finding, Inputs, Limits
+from batchbridge.testing.clients import ThroughClient, UnderFaults
 from batchbridge.testing.contract import Declaration, ErrorLaw, Observing, Submitting
 from batchbridge.testing.floor import Floor
 from batchbridge.testing.needs import DRIVER, lacking
@@ -17,17 +18,24 @@ from batchbridge.testing.rig import Driver, Rig
 
 
 class DriverConformance(
-    Floor, Declaration, Submitting, Observing, ErrorLaw, Inputs, Limits, Finding, Pushing
+    Floor,
+    Declaration,
+    Submitting,
+    Observing,
+    ErrorLaw,
+    Inputs,
+    Limits,
+    Finding,
+    Pushing,
+    ThroughClient,
+    UnderFaults,
 ):
     """Every promise of the driver contract, as tests.
 
     The fixture `driver` is required: a new driver of a usable engine, whose settings can be
     pickled, for other processes make drivers with them too. The fixtures `probes`, `job_fields`,
-    `crowd`, `unreachable` and `unknown_id` are there to be overridden.
+    `crowd`, `unreachable`, `unknown_id` and `patience` are there to be overridden.
     """
-
-    patience: ClassVar[float] = 60.0
-    """Seconds after which what does not come counts as never coming."""
 
     allowed_skips: ClassVar[frozenset[str] | None] = None
     """The tests that may be skipped, for whatever reason; any other skip fails. None: all may."""
@@ -43,6 +51,11 @@ class DriverConformance(
         another = type(driver)(driver.settings)
         yield another
         another.close()
+
+    @pytest.fixture
+    def patience(self) -> float:
+        """Seconds after which what does not come counts as never coming."""
+        return 60.0
 
     @pytest.fixture
     def unreachable(self) -> Driver:
@@ -70,9 +83,11 @@ class DriverConformance(
         return "bb-0000000000000000000000000"
 
     @pytest.fixture
-    def rig(self, driver: Driver, job_fields: Mapping[str, Any], unknown_id: str) -> Iterator[Rig]:
+    def rig(
+        self, driver: Driver, job_fields: Mapping[str, Any], unknown_id: str, patience: float
+    ) -> Iterator[Rig]:
         """The kit's loop around the driver; it cancels what the test leaves running."""
-        rig = Rig(driver, self.patience, unknown_id, job_fields)
+        rig = Rig(driver, patience, unknown_id, job_fields)
         yield rig
         rig.clean()
         rig.driver.close()

@@ -68,7 +68,7 @@ class Engine(Fake):
         else:
             yield Seen(key, S.RUNNING)
 
-    def list(self, job_set):
+    def list(self, job_set, user):
         for key, said in self.said.items():
             yield Listed((), f"name of {key}", "set", "me", said[-1], submitted_at=5.0)
 

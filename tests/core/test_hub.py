@@ -160,6 +160,30 @@ def test_the_first_end_of_an_attempt_is_the_jobs_where_it_may_run_but_once():
     assert (a.record.state, a.record.cause) == (S.FAILED, Cause.PREEMPTED)
 
 
+def test_a_second_attempt_ends_a_job_that_may_run_but_once_though_no_end_was_told():
+    driver = Rerunning()
+    driver.said["a"] = [Seen("a", S.RUNNING, attempt=1)]
+    with watching(driver, "a") as (_, a):
+        a.ledger.police(a, Policy(once=True))
+        until(lambda: a.record.state is S.RUNNING)
+        driver.said["a"] = [Seen("a", S.RUNNING, attempt=2)]
+        until(lambda: a.record.terminal)
+    assert driver.calls.cancels == [("a",)]
+    assert a.record.state is S.FAILED
+
+
+class Releasing(Fake):
+    def release(self, refs):
+        self.calls.reasons.append(f"release {[ref.id for ref in refs]}")
+
+
+def test_a_driver_learns_that_a_job_is_over():
+    driver = Releasing()
+    driver.said["a"] = [Seen("a", S.SUCCEEDED, final=True)]
+    with watching(driver, "a"):
+        until(lambda: driver.calls.reasons == ["release ['a']"])
+
+
 @pytest.mark.parametrize(
     ("policy", "said", "cause"),
     [

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from batchbridge.errors import TransportError
-from batchbridge.streams import bridged
+from batchbridge.streams import bridged, mapped
 
 
 def test_items_arrive_in_order_and_the_end_ends():
@@ -51,3 +51,25 @@ def test_a_reader_that_falls_behind_gets_a_gap_not_a_full_memory():
         read_slowly()
     assert seen == list(range(len(seen)))
     assert len(seen) < 1000
+
+
+def test_calls_are_made_at_once_and_each_result_comes():
+    together = threading.Barrier(4)
+
+    def call(number: int) -> int:
+        together.wait(20)
+        return number
+
+    assert sorted(mapped(call, range(8), workers=4)) == list(range(8))
+
+
+def test_the_first_error_of_a_call_is_raised_and_the_rest_is_not_begun():
+    begun = []
+
+    def call(number: int) -> int:
+        begun.append(number)
+        raise TransportError(str(number))
+
+    with pytest.raises(TransportError, match="0"):
+        list(mapped(call, range(100), workers=1))
+    assert len(begun) < 100

@@ -229,7 +229,7 @@ class ReferenceDriver(BatchDriver[Settings]):
             log.seek(place)
             return log.read(PAGE)
 
-    def list(self, job_set: str | None) -> Iterable[Listed]:
+    def list(self, job_set: str | None, user: str | None) -> Iterable[Listed]:
         self._reach()
         last = {seen.id: seen for seen in self.told(0)[0]}
         for job_id, seen in last.items():

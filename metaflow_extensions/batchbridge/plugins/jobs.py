@@ -39,7 +39,7 @@ def live_of(client: Client, flow: str, user: str | None) -> list[Job]:
     engine = client.engine
     return [
         engine.job(engine.ref(found.scope, found.seen.id), name=found.name, job_set=found.job_set)
-        for found in engine.driver.list(None)
+        for found in engine.driver.list(None, None)
         if found.job_set.startswith(f"mf.{flow}.")
         and user in (None, found.user)
         and not (found.seen.state.ending and not found.seen.again)

@@ -1,0 +1,64 @@
+"""What doctor looks at: drivers, engines, the journal, and what others register to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final
+
+from batchbridge import registry
+from batchbridge.errors import BatchBridgeError
+from batchbridge.journal import Journal
+from batchbridge.model import Check
+from batchbridge.settings import Config
+
+GROUP: Final = "batchbridge.checks"
+"""Entry points of functions without arguments that return an iterable of
+:class:`~batchbridge.model.Check`: for an extension that can tell of what its runs left behind."""
+
+
+def checks(profiles: Sequence[str]) -> Iterator[tuple[str, Check]]:
+    """Each check with the place that it is about: the named profiles, or all that are defined."""
+    for driver in registry.describe():
+        yield "drivers", _check(driver.name, driver.problem, driver.distribution)
+    problem = Journal().problem()
+    yield "journal", Check("file", not problem, problem or str(Journal().path))
+    config = Config.load()
+    for name in profiles or _in_use(config):
+        for check in _probed(config, name):
+            yield name, check
+    for point in entry_points(group=GROUP):
+        for check in _asked(point):
+            yield point.name, check
+
+
+def _check(name: str, problem: BatchBridgeError | None, detail: str) -> Check:
+    if problem is None:
+        return Check(name, True, detail)
+    return Check(name, False, str(problem), problem.remedy)
+
+
+def _in_use(config: Config) -> Iterable[str]:
+    """The default profile, and those that files define: their name is not a driver's."""
+    drivers = registry.names()
+    defined = (name for name in config.profiles() if name not in drivers)
+    return dict.fromkeys([config.default_profile, *defined])
+
+
+def _probed(config: Config, name: str) -> Iterator[Check]:
+    """What the engine's driver finds; a probe that fails is a check that does."""
+    try:
+        resolved = config.resolve(name)
+        with closing(resolved.driver_cls(resolved.settings)) as driver:
+            yield Check("settings", True, f"{resolved.backend} at {resolved.ref_profile}")
+            yield from driver.probe()
+    except BatchBridgeError as error:
+        yield _check("engine", error, "")
+
+
+def _asked(point: EntryPoint) -> Iterator[Check]:
+    try:
+        yield from point.load()()
+    except Exception as error:  # whatever an extension does wrong, the others are looked at
+        yield Check(point.value, False, f"{type(error).__name__}: {error}")

@@ -1,0 +1,94 @@
+"""The fields of a job as flags: one table, held against :class:`~batchbridge.model.JobSpec`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
+
+from batchbridge import secrets
+from batchbridge.errors import SpecError
+from batchbridge.fields import FieldHelp, describe
+from batchbridge.model import JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What a field of a job is called in helps, and in the schema."""
+
+    metavar: str  #: SIZE and TIME also mean that text such as 4G and 90s is read
+    help: str
+    short: str = ""  #: a flag of one letter
+
+
+FIELDS: Final[Mapping[str, Field]] = {
+    "command": Field("TEXT", "Text for sh -c, in the place of COMMAND."),
+    "name": Field("TEXT", "A name for people; the program's if there is none."),
+    "env": Field("NAME=VALUE", "A variable of the command; nothing else of this environment is."),
+    "secrets": Field(
+        "NAME[=SOURCE]",
+        "A variable whose value is kept from view: env:NAME (if left out), file:PATH, command:CMD.",
+    ),
+    "cpu": Field("CORES", "Cores."),
+    "memory": Field("SIZE", "Memory: 512M, 4G."),
+    "disk": Field("SIZE", "Disk: 512M, 4G."),
+    "gpu": Field("COUNT", "GPUs."),
+    "image": Field("TEXT", "The container image that the command runs in."),
+    "workdir": Field("PATH", "The command's working directory, where it runs."),
+    "upload": Field("PATH", "A file or directory that travels with the job; may be repeated."),
+    "timeout": Field("TIME", "How long it may run: 90s, 10m, 2h."),
+    "queue_timeout": Field("TIME", "How long it may wait to be started."),
+    "labels": Field("NAME=VALUE", "A label that the engine keeps with the job."),
+    "job_set": Field("TEXT", "The set it belongs to; your name and the day if there is none."),
+    "options": Field("NAME=VALUE", "An option of the engine's driver, listed below.", short="-o"),
+    "reruns": Field("", "The engine may run the command again if it was interrupted."),
+}
+"""Every field, in the order of the helps."""
+
+
+def job_flags() -> list[click.Option]:
+    """The flag of each field; a mapping's may be written in the singular too."""
+    return [_flag(described, FIELDS[described.name]) for described in describe(JobSpec)]
+
+
+def form_of(params: dict[str, Any]) -> dict[str, Any]:
+    """Take the fields that were given out of a command's parameters: the form of a job."""
+    given = {name: params.pop(name) for name in FIELDS}
+    form = {name: value for name, value in given.items() if value not in (None, ())}
+    for name in ("env", "labels", "options"):
+        if name in form:
+            form[name] = dict(_pair(name, text) for text in form[name])
+    if "secrets" in form:
+        form["secrets"] = dict(secrets.from_flag(text) for text in form["secrets"])
+    return form
+
+
+def options_help(backend: str, options: Sequence[FieldHelp]) -> Iterator[tuple[str, str]]:
+    """The options of a driver as lines of a help."""
+    for option in options:
+        default = f" [default: {option.default}]" if option.default not in (None, "", ()) else ""
+        yield f"-o {option.name}={option.type.upper()}", f"({backend}) {option.help}{default}"
+
+
+def _flag(described: FieldHelp, field: Field) -> click.Option:
+    plain = "--" + described.name.replace("_", "-")
+    single = [plain.removesuffix("s")] if described.type == "mapping" else []
+    names = dict.fromkeys([*filter(None, [field.short]), *single, plain, described.name])
+    if described.type == "true | false":
+        return click.Option([f"{plain}/--no-{plain[2:]}"], default=None, help=field.help)
+    return click.Option(
+        [*names],
+        metavar=field.metavar,
+        multiple=described.type in ("mapping", "list of text") and not described.required,
+        type=click.IntRange(min=0) if field.metavar == "COUNT" else None,
+        help=field.help,
+    )
+
+
+def _pair(field: str, text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise SpecError(f"{field}: {text!r} is not NAME=VALUE", path=field)
+    return name, value

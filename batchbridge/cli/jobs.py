@@ -1,0 +1,125 @@
+"""Verbs that ask once: status, list, cancel, explain."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import click
+
+from batchbridge.cli.console import columns, emit, json_flag, note
+from batchbridge.cli.following import how, shown
+from batchbridge.cli.resubmitting import tell_unknown
+from batchbridge.cli.selection import WINDOW, JobsCommand, Wanted, ask, chosen, find, known
+from batchbridge.cli.session import Session
+from batchbridge.client import Job
+
+HEADING: Final = ("NAME", "STATE", "JOB SET", "AGE", "REFERENCE")
+
+
+@click.command("status", cls=JobsCommand)
+@json_flag
+@click.pass_context
+def status_command(ctx: click.Context, session: Session, wanted: Wanted, as_json: bool) -> None:
+    """Show where jobs are, now.
+
+    JOB is a reference, a name, a unique prefix of a reference or of an id, or - for those on stdin.
+    The exit code is 0 if all could be asked, whatever their states are.
+    """
+    found = known(chosen(session, wanted))
+    show(found.jobs, as_json=as_json)
+    ctx.exit(found.exit_code)
+
+
+@click.command("list", cls=JobsCommand, words=False)
+@json_flag
+@click.pass_context
+def list_command(ctx: click.Context, session: Session, wanted: Wanted, as_json: bool) -> None:
+    """List my jobs on every engine, the newest first; with --backend, on that one.
+
+    These are the jobs of the last week, or of --since, that were submitted from here, and those
+    that the engine in use knows itself. A submit whose outcome is unknown is named on stderr, with
+    the command that settles it.
+    """
+    found = find(session, wanted)
+    if not wanted.states:
+        ask(found)
+    show(found.jobs, as_json=as_json)
+    tell_unknown(session, since=wanted.start, job_set=wanted.job_set)
+    older = session.journal.entries(until=wanted.start) if wanted.nothing else ()
+    if older:
+        days = WINDOW / 86400
+        note(f"{len(older)} jobs are older than {days:g} days; --since 90d shows them too")
+    ctx.exit(found.exit_code)
+
+
+@click.command("cancel", cls=JobsCommand)
+@click.option("--yes", is_flag=True, help="Do not ask before cancelling more than one.")
+@click.option("--reason", default="", help="Why; the engine's records may show it.")
+@click.pass_context
+def cancel_command(
+    ctx: click.Context, session: Session, wanted: Wanted, yes: bool, reason: str
+) -> None:
+    """Ask for the end of jobs. What becomes of it is observed: batchbridge wait shows it.
+
+    JOB is a reference, a name, a unique prefix of a reference or of an id, or - for those on stdin.
+    Jobs that are over are left as they are.
+    """
+    found = known(chosen(session, wanted))
+    live = [job for job in found.jobs if not job.done()]
+    if len(live) > 1 and not yes and sys.stdin.isatty():
+        show(live, as_json=False)
+        click.confirm(f"Cancel these {len(live)} jobs?", abort=True, err=True)
+    session.client.cancel(live, reason=reason)
+    over = len(found.jobs) - len(live)
+    note(f"asked to cancel {len(live)}" + (f"; {over} were over already" if over else ""))
+    ctx.exit(found.exit_code)
+
+
+@click.command("explain", cls=JobsCommand)
+@json_flag
+@click.pass_context
+def explain_command(ctx: click.Context, session: Session, wanted: Wanted, as_json: bool) -> None:
+    """Say why jobs are where they are, what to do about it, and where else to look.
+
+    JOB is a reference, a name, a unique prefix of a reference or of an id, or - for those on stdin.
+    """
+    found = known(chosen(session, wanted))
+    for job in found.jobs:
+        reason, hints = job.explain(), job.hints()
+        summary, remedy = (reason.summary, reason.remedy) if reason else ("", "")
+        if as_json:
+            emit({**job.to_json(), "summary": summary, "remedy": remedy, "hints": dict(hints)})
+            continue
+        facts = (job.record.message, summary)
+        click.echo(f"{job.ref}: {'; '.join([how(job.record), *filter(None, facts)])}")
+        for line in filter(None, (remedy, *(f"{k}: {v}" for k, v in hints.items()))):
+            click.echo(f"  → {line}")
+    ctx.exit(found.exit_code)
+
+
+def show(jobs: Iterable[Job], *, as_json: bool) -> None:
+    """Jobs on stdout: as JSON lines, or as aligned columns under a heading."""
+    if as_json:
+        for job in jobs:
+            emit(job.to_json())
+        return
+    rows = [_row(job) for job in jobs]
+    if rows:
+        columns([HEADING, *rows])
+
+
+def _row(job: Job) -> Sequence[str]:
+    record = job.record
+    age = _age(time.time() - record.submitted_at) if record.submitted_at else ""
+    return job.name or "-", shown(record), job.job_set or "-", age or "-", str(job.ref)
+
+
+def _age(seconds: float) -> str:
+    """In the largest unit of which there is one: "5m"."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{seconds // size:.0f}{unit}"
+    return f"{max(seconds, 0):.0f}s"

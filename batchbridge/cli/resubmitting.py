@@ -1,0 +1,189 @@
+"""Submitting again what the journal knows: jobs as new ones, open submits under their own key."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, chdir
+from typing import TypeAlias
+
+import click
+
+from batchbridge import registry
+from batchbridge.cli.console import complain, json_flag, note
+from batchbridge.cli.following import called
+from batchbridge.cli.selection import JobsCommand, Wanted, chosen, find, known
+from batchbridge.cli.session import Session
+from batchbridge.cli.watching import Mode, verbose_flag
+from batchbridge.client import Client, Job
+from batchbridge.errors import BatchBridgeError, NoSuchJob, UsageError
+from batchbridge.journal import Entry, Journal
+from batchbridge.model import JobState
+
+Again: TypeAlias = tuple[Entry, str]
+"""A submission, and the key that it is submitted again under."""
+
+
+@click.command("resubmit", cls=JobsCommand)
+@click.option("--failed", metavar="JOB_SET", help="The jobs of that set that FAILED or are LOST.")
+@click.option("--key", metavar="TEXT", help="An open submit, under its own key: nothing twice.")
+@click.option("-f", "--follow", is_flag=True, help="Show states and output until the end.")
+@click.option("--wait", is_flag=True, help="Wait silently until the end.")
+@verbose_flag
+@json_flag
+@click.pass_context
+def resubmit_command(
+    ctx: click.Context,
+    session: Session,
+    wanted: Wanted,
+    failed: str | None,
+    key: str | None,
+    follow: bool,
+    wait: bool,
+    verbose: bool,
+    as_json: bool,
+) -> None:
+    """Submit jobs again, as new jobs, and print the references.
+
+    JOB is a reference, a name, a unique prefix of a reference or of an id, or - for those on stdin.
+    It must have been submitted from here: its command is taken from the journal, and it is
+    submitted from the same directory, to the same engine, into the same job set.
+
+    With --failed a job that was submitted again already is left out, so that the latest try counts.
+    With --key a submit whose outcome is unknown is settled: the same job, not another.
+    """
+    if sum((key is not None, failed is not None, not wanted.nothing)) != 1:
+        raise UsageError("name jobs, or one of --failed and --key")
+    if key is not None:
+        again = _open(session, key)
+    elif failed is not None:
+        again = _failed(session, failed)
+    else:
+        again = _named(session, wanted)
+    ctx.exit(_submit(again, Mode(follow, wait, as_json, verbose)))
+
+
+def tell_unknown(session: Session, *, since: float, job_set: str | None) -> None:
+    """Name on stderr each submit whose answer never came, with the command that settles it."""
+    for entry in session.journal.entries(since=since, job_set=job_set):
+        if entry.unknown and session.covers(entry):
+            name = f"{entry.name} ({entry.key})"
+            note(f"{name} at {entry.engine}: outcome unknown; {_settling(entry)}")
+
+
+def _settling(entry: Entry) -> str:
+    """The command that settles it: submitting again, where that is safe still."""
+    backend = entry.engine.partition("://")[0]
+    try:
+        has = registry.load(backend).capabilities
+    except BatchBridgeError as error:
+        return str(error)
+    window = has.idempotency_window or float("inf")
+    if has.idempotency == "none" or time.time() - entry.asked_at > window:
+        return f"look for it with: batchbridge list --backend {backend}"
+    return f"settle it with: batchbridge resubmit --key {entry.key}"
+
+
+# -- which -----------------------------------------------------------------------------------
+
+
+def _open(session: Session, key: str) -> list[Again]:
+    entries = session.journal.entries(key=key)
+    if not entries:
+        raise NoSuchJob(f"nothing was submitted from here with the key {key!r}")
+    return [(entry, entry.key) for entry in entries]
+
+
+def _named(session: Session, wanted: Wanted) -> list[Again]:
+    jobs = known(chosen(session, wanted)).jobs
+    return [(entry, _next_key(session.journal, entry)) for entry in _entries(session, jobs)]
+
+
+def _failed(session: Session, job_set: str) -> list[Again]:
+    """The jobs of the set that failed, each by its latest try."""
+    found = known(find(session, Wanted(job_set=job_set)))
+    if not found.jobs:
+        raise NoSuchJob(f"no job of a set {job_set!r} is known here")
+    bad = [job for job in found.jobs if job.record.state in (JobState.FAILED, JobState.LOST)]
+    entries = _entries(session, [job for job in bad if job.done()])
+    latest = {entry.ref for entry in _latest(session.journal.entries(job_set=job_set))}
+    again = [(e, _next_key(session.journal, e)) for e in entries if e.ref in latest]
+    if not again:
+        note(f"no job of {job_set} has failed, or each was submitted again")
+    return again
+
+
+def _entries(session: Session, jobs: Iterable[Job]) -> Iterator[Entry]:
+    """What the journal knows of these jobs; UsageError where it does not know one."""
+    for job in jobs:
+        entry = next(iter(session.journal.entries(ref=str(job.ref))), None)
+        if entry is None:
+            raise UsageError(f"{called(job)} was not submitted from here: its command is not known")
+        yield entry
+
+
+def _tries(key: str) -> tuple[str, int]:
+    """``("a", 2)`` of ``a-r2``: the first key, and which try this is."""
+    match = re.fullmatch(r"(.*)-r(\d+)", key, re.DOTALL)
+    return (match[1], int(match[2])) if match else (key, 0)
+
+
+def _latest(entries: Iterable[Entry]) -> Iterable[Entry]:
+    latest: dict[tuple[str, str], Entry] = {}
+    for entry in entries:
+        place = (entry.engine, _tries(entry.key)[0])
+        if place not in latest or _tries(entry.key) > _tries(latest[place].key):
+            latest[place] = entry
+    return latest.values()
+
+
+def _next_key(journal: Journal, entry: Entry) -> str:
+    first, _ = _tries(entry.key)
+    others = (_tries(e.key) for e in journal.entries(job_set=entry.job_set))
+    last = max(number for key, number in others if key == first)
+    return f"{first}-r{last + 1}"
+
+
+# -- the submit ------------------------------------------------------------------------------
+
+
+def _submit(again: Sequence[Again], mode: Mode) -> int:
+    """Submit them, each where it came from; stay if asked to: the exit code."""
+    refused, jobs = 0, list[Job]()
+    with ExitStack() as clients:
+        for (engine, cwd), group in itertools.groupby(sorted(again, key=_place), key=_place):
+            client = clients.enter_context(Client.at(engine))
+            for job in _submitted(client, cwd, list(group), mode):
+                if isinstance(job, Job):
+                    jobs.append(job)
+                else:
+                    refused += 1
+        code = mode.stay(jobs)
+    return BatchBridgeError.exit_code if refused else code
+
+
+def _place(again: Again) -> tuple[str, str]:
+    return again[0].engine, again[0].cwd
+
+
+def _submitted(
+    client: Client, cwd: str, group: Sequence[Again], mode: Mode
+) -> list[Job | BatchBridgeError]:
+    def told(index: int, outcome: Job | BatchBridgeError) -> None:
+        if isinstance(outcome, Job):
+            mode.tell(outcome)
+        else:
+            complain(outcome, group[index][1])
+
+    forms: list[Mapping[str, object]] = [
+        {**entry.spec, "job_set": entry.job_set} for entry, _ in group
+    ]
+    try:
+        with chdir(cwd):
+            return client.submit_many(
+                forms, keys=[key for _, key in group], detach=mode.detach, on_each=told
+            )
+    except FileNotFoundError:
+        raise UsageError(f"{cwd!r}, where it was submitted, is not there any more") from None

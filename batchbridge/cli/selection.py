@@ -1,0 +1,284 @@
+"""Which jobs are meant: one way to say it for every verb that takes jobs."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import click
+
+from batchbridge.cli.console import complain
+from batchbridge.cli.session import EngineCommand, Session
+from batchbridge.client import Job, refresh
+from batchbridge.errors import BatchBridgeError, NoSuchJob, SpecError, UsageError
+from batchbridge.journal import Entry, Journal
+from batchbridge.model import JobState, read_time
+
+WINDOW: Final = 7 * 86400.0
+"""Seconds that are looked back where neither a job set nor --since says how far."""
+
+SHOWN: Final = 5
+"""Candidates that the error about an ambiguous word lists."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the arguments say of the jobs that are meant."""
+
+    words: tuple[str, ...] = ()  #: references, unique prefixes of one, or of an id, names
+    job_set: str | None = None
+    states: frozenset[JobState] = frozenset()
+    since: float | None = None  #: submitted at or after this time
+    mine: bool = False
+
+    @property
+    def nothing(self) -> bool:
+        """Nothing is said."""
+        return self == Wanted()
+
+    @property
+    def start(self) -> float:
+        """Since when jobs are looked for."""
+        if self.since is not None:
+            return self.since
+        return 0.0 if self.job_set is not None else time.time() - WINDOW
+
+
+@dataclass(slots=True)
+class Found:
+    """The jobs that are meant, the newest first, and whether some could not be had."""
+
+    jobs: list[Job] = field(default_factory=list)
+    partly: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """Of a verb that asks once: 0 if all could be asked."""
+        return BatchBridgeError.exit_code if self.partly else 0
+
+    @contextmanager
+    def trying(self, where: str) -> Iterator[None]:
+        """Within the block, an error is told, and those jobs are left out."""
+        try:
+            yield
+        except BatchBridgeError as error:
+            complain(error, where)
+            self.partly = True
+
+
+class JobsCommand(EngineCommand):
+    """A command on jobs that are there: its function gets ``wanted``."""
+
+    def __init__(self, *args: Any, words: bool = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._filters = _filters()
+        self.params[:0] = [*([_WORDS] if words else []), *self._filters]
+
+    def section_of(self, param: click.Parameter) -> str:
+        return "Which jobs" if param in self._filters else super().section_of(param)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        given = ctx.params
+        ctx.params["wanted"] = Wanted(
+            words=tuple(_expanded(given.pop("words", ()))),
+            job_set=given.pop("job_set"),
+            states=frozenset(JobState(name) for name in given.pop("state")),
+            since=given.pop("since"),
+            mine=given.pop("mine"),
+        )
+        return super().invoke(ctx)
+
+
+def chosen(session: Session, wanted: Wanted) -> Found:
+    """The jobs that are meant; UsageError if none are said, NoSuchJob if there are none."""
+    if wanted.nothing:
+        raise UsageError(
+            "no jobs are named",
+            remedy="name them by reference, prefix, name, --job-set, --state, --since or --mine",
+        )
+    found = find(session, wanted)
+    if not found.jobs:
+        raise NoSuchJob("there are no such jobs", remedy="batchbridge list shows those there are")
+    return found
+
+
+def find(session: Session, wanted: Wanted) -> Found:
+    """The jobs that are meant, as far as the engines can be asked."""
+    found = _named(session, wanted) if wanted.words else _known(session, wanted)
+    if wanted.states:
+        ask(found)
+        found.jobs = [job for job in found.jobs if job.record.state in wanted.states]
+    return found
+
+
+def ask(found: Found) -> None:
+    """Bring the jobs up to date, each engine asked once; one that cannot be asked is told of."""
+    by_engine: dict[tuple[str, str], list[Job]] = {}
+    for job in found.jobs:
+        by_engine.setdefault((job.ref.backend, job.ref.profile), []).append(job)
+    for (backend, profile), jobs in by_engine.items():
+        with found.trying(f"{backend}://{profile}"):
+            refresh(jobs)
+
+
+def known(found: Found) -> Found:
+    """The jobs, brought up to date, but for those that their engines deny; these are named."""
+    ask(found)
+    missing = [job for job in found.jobs if job.record.missing]
+    for job in missing:
+        complain(NoSuchJob(f"{job.ref.backend} knows no job {job.ref}"))
+    found.jobs = [job for job in found.jobs if job not in missing]
+    found.partly = found.partly or bool(missing)
+    return found
+
+
+# -- by filters ------------------------------------------------------------------------------
+
+
+def _known(session: Session, wanted: Wanted) -> Found:
+    """The jobs that the journal or the engine know, with what the filters say."""
+    found, asked_at = Found(), dict[Job, float]()
+    for entry in session.journal.entries(since=wanted.start, job_set=wanted.job_set):
+        if entry.ref is not None and session.covers(entry):
+            with found.trying(entry.ref):
+                asked_at[_attach(session, entry.ref, entry)] = entry.asked_at
+    with found.trying("the list of the engine"):
+        for job in _listed(session, wanted):
+            asked_at[job] = job.record.submitted_at or wanted.start
+    unique = {job.ref: job for job in asked_at}
+    found.jobs = sorted(unique.values(), key=lambda job: asked_at[job], reverse=True)
+    return found
+
+
+def _listed(session: Session, wanted: Wanted) -> list[Job]:
+    """What the engine lists, where it can. Its list without a job set is of this user's jobs."""
+    client = session.client
+    if not client.driver.capabilities.list:
+        return []
+    jobs = client.list(wanted.job_set)
+    if wanted.mine and wanted.job_set is not None:
+        mine = {job.ref for job in client.list(None)}
+        jobs = [job for job in jobs if job.ref in mine]
+    return [job for job in jobs if (job.record.submitted_at or wanted.start) >= wanted.start]
+
+
+def _attach(session: Session, ref: str, entry: Entry | None) -> Job:
+    name, job_set = (entry.name, entry.job_set) if entry else ("", "")
+    return session.client.attach(ref, name=name, job_set=job_set)
+
+
+# -- by words --------------------------------------------------------------------------------
+
+
+def _expanded(words: Iterable[str]) -> Iterator[str]:
+    """The words, with the lines of stdin in the place of ``-``."""
+    for word in words:
+        yield from filter(None, (line.strip() for line in sys.stdin)) if word == "-" else (word,)
+
+
+def _named(session: Session, wanted: Wanted) -> Found:
+    """The jobs that the words name, in their order, with what the filters say."""
+    found, others = Found(), []
+    for word in wanted.words:
+        entry = next(iter(session.journal.entries(ref=word)), None)
+        if entry is not None:
+            found.jobs.append(_attach(session, word, entry))
+        else:
+            others.append(word)
+    if others:
+        recent = _known(session, wanted)
+        found.partly = recent.partly
+        for word in others:
+            found.jobs.extend(_matching(session, word, recent.jobs))
+    found.jobs = [job for job in dict.fromkeys(found.jobs) if _fits(job, wanted)]
+    return found
+
+
+def _matching(session: Session, word: str, recent: Sequence[Job]) -> list[Job]:
+    """All jobs of that name, else the one that the word begins."""
+    named = [job for job in recent if job.name == word]
+    if named:
+        return named
+    begun = [job for job in recent if _begins(job, word)]
+    exact = [job for job in begun if word in (job.ref.id, str(job.ref))]
+    if len(exact or begun) > 1:
+        raise _ambiguous(word, exact or begun)
+    if not begun and "://" in word:
+        return [_attach(session, word, None)]
+    if not begun:
+        raise NoSuchJob(
+            f"no job that is known here is called {word!r}, nor does its reference begin so",
+            remedy="batchbridge list shows them; --since 30d looks further back than a week",
+        )
+    return exact or begun
+
+
+def _begins(job: Job, word: str) -> bool:
+    return job.ref.id.startswith(word) or str(job.ref).startswith(word)
+
+
+def _ambiguous(word: str, jobs: Sequence[Job]) -> SpecError:
+    shown = [f"{job.ref} {job.name}".rstrip() for job in jobs[:SHOWN]]
+    more = [f"and {len(jobs) - SHOWN} more"] if len(jobs) > SHOWN else []
+    return SpecError(
+        f"{word!r} may mean any of {len(jobs)} jobs",
+        path="ref",
+        remedy="\n    ".join(["name one of them:", *shown, *more]),
+    )
+
+
+def _fits(job: Job, wanted: Wanted) -> bool:
+    in_set = wanted.job_set is None or job.job_set == wanted.job_set
+    submitted = job.record.submitted_at
+    return in_set and (wanted.since is None or submitted is None or submitted >= wanted.since)
+
+
+# -- flags -----------------------------------------------------------------------------------
+
+
+def _read_since(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """A point in time from a duration before now, or from a date."""
+    if value is None:
+        return None
+    if re.match(r"\d{4}-\d\d-\d\d", value):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            raise SpecError(f"since: {value!r} is no date", path="since") from None
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return time.time() - read_time("since", value)
+
+
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Names and references of the journal; no engine is asked."""
+    entries = Journal().entries(since=time.time() - WINDOW)
+    words = dict.fromkeys(word for e in entries for word in (e.name, e.ref) if word)
+    return [word for word in words if word.startswith(incomplete)]
+
+
+_WORDS: Final = click.Argument(["words"], nargs=-1, metavar="[JOB]...", shell_complete=_complete)
+
+
+def _filters() -> list[click.Parameter]:
+    return [
+        click.Option(["--job-set"], metavar="NAME", help="The jobs of that set."),
+        click.Option(
+            ["--state"],
+            multiple=True,
+            type=click.Choice([str(state) for state in JobState], case_sensitive=False),
+            help="Only jobs in that state; may be repeated.",
+        ),
+        click.Option(
+            ["--since"],
+            metavar="TIME",
+            callback=_read_since,
+            help="Only jobs submitted since: 2h, 30d, or a date such as 2026-11-21 (UTC).",
+        ),
+        click.Option(["--mine"], is_flag=True, help="Only my jobs."),
+    ]

@@ -1,0 +1,171 @@
+"""Verbs that stay until jobs end: watch and wait."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import click
+
+from batchbridge.cli.console import complain, emit, json_flag, note
+from batchbridge.cli.following import (
+    Changes,
+    detaching,
+    exit_status,
+    follow,
+    stay,
+    summary,
+)
+from batchbridge.cli.live import progress, table
+from batchbridge.cli.selection import Found, JobsCommand, Wanted, chosen
+from batchbridge.cli.session import Session
+from batchbridge.client import Job, describe
+from batchbridge.errors import NoSuchJob, UsageError, WaitTimeout
+from batchbridge.ledger import Event
+from batchbridge.model import read_time
+
+verbose_flag: Final = click.option(
+    "-v", "--verbose", is_flag=True, help="Show states that are inferred too."
+)
+
+
+@click.command("watch", cls=JobsCommand)
+@click.option("--logs", is_flag=True, help="Show the output of the one job too.")
+@verbose_flag
+@json_flag
+@click.pass_context
+def watch_command(
+    ctx: click.Context,
+    session: Session,
+    wanted: Wanted,
+    logs: bool,
+    verbose: bool,
+    as_json: bool,
+) -> None:
+    """Show every change of jobs until they end: as a table on a terminal, as lines elsewhere.
+
+    JOB is a reference, a name, a unique prefix of a reference or of an id, or - for those on stdin.
+    The exit code is the job's own; of several jobs 0 if all succeeded, else 1. Ctrl-C stops the
+    watching, not the jobs; with --logs a second one, soon after, cancels the job.
+    """
+    found = chosen(session, wanted)
+    changes = Changes(as_json=as_json, verbose=verbose, err=logs)
+    if logs:
+        follow_one(_only(found.jobs), changes)
+    elif as_json or not sys.stdout.isatty():
+        stay(found.jobs, changes.show)
+    else:
+        with table(found.jobs) as draw:
+            stay(found.jobs, lambda fresh: draw())
+    ctx.exit(_ended(found))
+
+
+@click.command("wait", cls=JobsCommand)
+@click.option("--timeout", metavar="TIME", help="Stop waiting after that long (90s, 10m, 2h).")
+@json_flag
+@click.pass_context
+def wait_command(
+    ctx: click.Context, session: Session, wanted: Wanted, timeout: str | None, as_json: bool
+) -> None:
+    """Wait for jobs to end; then count them by state and cause, on stderr.
+
+    JOB is a reference, a name, a unique prefix of a reference or of an id, or - for those on stdin.
+    Those that do not succeed are named as they end; --json prints each as it ends. The exit code is
+    the job's own; of several jobs 0 if all succeeded, else 1; 125 if --timeout has passed.
+    """
+    seconds = None if timeout is None else read_time("timeout", timeout)
+    found = chosen(session, wanted)
+    wait_for(found.jobs, timeout=seconds, as_json=as_json, name_failed=not as_json)
+    click.echo(summary(found.jobs), err=True)
+    ctx.exit(_ended(found))
+
+
+def wait_for(
+    jobs: Sequence[Job], *, timeout: float | None, as_json: bool, name_failed: bool
+) -> None:
+    """Stay until all have ended, with a bar on a terminal; say how each ended, as asked."""
+    deadline = float("inf") if timeout is None else time.monotonic() + timeout
+    by_ref = {job.ref: job for job in jobs}
+    with progress("ended", len(jobs)) as advance:
+
+        def turn(fresh: list[Event]) -> None:
+            for event in fresh:
+                if event.record.terminal:
+                    advance()
+                    _tell_end(by_ref[event.ref], as_json=as_json, name_failed=name_failed)
+            if time.monotonic() >= deadline:
+                going = sum(not job.done() for job in jobs)
+                raise WaitTimeout(f"{going} of {len(jobs)} jobs had not ended after {timeout:g} s")
+
+        stay(jobs, turn)
+
+
+def follow_one(job: Job, changes: Changes) -> None:
+    """Follow a job to its end; the first Ctrl-C detaches, a second one cancels."""
+    with detaching(lambda: [job]):
+        follow(job, changes)
+
+
+def _tell_end(job: Job, *, as_json: bool, name_failed: bool) -> None:
+    if as_json:
+        emit(job.to_json())
+    elif name_failed and job.record.exit_status:
+        click.echo(describe(job.ref, job.record), err=True)
+
+
+def _only(jobs: Sequence[Job]) -> Job:
+    if len(jobs) != 1:
+        raise UsageError(
+            f"--logs is for one job, not for {len(jobs)}", remedy="batchbridge logs shows many"
+        )
+    return jobs[0]
+
+
+def _ended(found: Found) -> int:
+    """The exit code for jobs that have ended; those that their engines deny are named."""
+    for job in found.jobs:
+        if job.record.missing:
+            complain(NoSuchJob(f"{job.ref.backend} knows no job {job.ref}"))
+    return found.exit_code or exit_status(found.jobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """What happens once jobs are submitted."""
+
+    follow: bool
+    wait: bool
+    as_json: bool
+    verbose: bool
+
+    @property
+    def detach(self) -> bool:
+        """Nobody waits."""
+        return not (self.follow or self.wait)
+
+    def tell(self, job: Job) -> None:
+        """Name a job that was submitted; where its end will be told on stdout, not there."""
+        if self.follow:
+            note(f"submitted {job.ref}")
+        elif not self.as_json:
+            click.echo(str(job.ref))
+        elif self.detach:
+            emit(job.to_json())
+
+    def stay(self, jobs: Sequence[Job]) -> int:
+        """Stay with the jobs as it was asked for: the exit code."""
+        changes = Changes(as_json=self.as_json, verbose=self.verbose, err=True)
+        if self.detach or not jobs:
+            return 0
+        if self.follow and len(jobs) == 1:
+            follow_one(jobs[0], changes)
+            return exit_status(jobs)
+        with detaching(lambda: jobs):
+            if self.follow:
+                stay(jobs, changes.show)
+            else:
+                wait_for(jobs, timeout=None, as_json=self.as_json, name_failed=False)
+        return exit_status(jobs)

@@ -12,7 +12,6 @@ from .reference import ReferenceDriver, Settings
 
 
 class TestReference(DriverConformance):
-    patience = 20.0
     allowed_skips = frozenset()
 
     @pytest.fixture

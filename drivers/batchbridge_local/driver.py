@@ -61,6 +61,7 @@ class LocalDriver(BatchDriver[LocalSettings]):
         push=True,
         absence=True,
         history=True,
+        counts_attempts=True,
         no_reruns=True,
         timeout=True,
         queue_timeout=True,
@@ -140,9 +141,8 @@ class LocalDriver(BatchDriver[LocalSettings]):
         """Every job of that set and that user in the spool, the oldest first."""
         with self._opened() as spool:
             views = [(id, self._view(id)) for id in spool.ids()]
-        listed = [translate.listed(id, view) for id, view in views if isinstance(view, View)]
-        listed = [job for job in listed if user in (None, job.user)]
-        wanted = (job for job in listed if job_set in (None, job.job_set))
+        jobs = [translate.listed(id, view) for id, view in views if isinstance(view, View)]
+        wanted = (j for j in jobs if job_set in (None, j.job_set) and user in (None, j.user))
         return iter(sorted(wanted, key=lambda job: (job.submitted_at, job.seen.id)))
 
     def explain(self, ref: JobRef) -> Explanation | None:

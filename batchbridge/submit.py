@@ -7,7 +7,7 @@ import itertools
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,17 +141,11 @@ def hand_over(
     """
     open_keys = {submission.key: submission for submission in submissions}
     pauses = delays()
+    problem: BatchBridgeError = DriverBug(f"the driver {driver.name!r} was never asked")
     for left in reversed(range(TRIES)):
-        problem: BatchBridgeError | None = None
-        try:
-            yield from _answers(driver, open_keys)
-        except BatchBridgeError as error:
-            problem = error
-        except Exception as error:
-            problem = DriverBug(f"the driver {driver.name!r} failed in submit: {error!r}")
+        problem = yield from _answers(driver, open_keys)
         if not open_keys:
             return
-        problem = problem or DriverBug(f"the driver {driver.name!r} gave no receipt")
         if not (left and problem.retryable and driver.capabilities.idempotency != "none"):
             break
         time.sleep(pause(next(pauses), problem))
@@ -160,12 +154,19 @@ def hand_over(
 
 def _answers(
     driver: BatchDriver[Any], open_keys: dict[str, Submission]
-) -> Iterator[tuple[Submission, Receipt]]:
-    for receipt in driver.submit(tuple(open_keys.values())):
-        submission = open_keys.pop(receipt.key, None)
-        if submission is None:
-            raise DriverBug(f"the driver {driver.name!r} gave a receipt for {receipt.key!r} twice")
-        yield submission, receipt
+) -> Generator[tuple[Submission, Receipt], None, BatchBridgeError]:
+    """One call's answers, each taken off `open_keys`; returns why there were no more."""
+    try:
+        for receipt in driver.submit(tuple(open_keys.values())):
+            submission = open_keys.pop(receipt.key, None)
+            if submission is None:
+                return DriverBug(f"the driver {driver.name!r} gave {receipt.key!r} two receipts")
+            yield submission, receipt
+    except BatchBridgeError as error:
+        return error
+    except Exception as error:
+        return DriverBug(f"the driver {driver.name!r} failed in submit: {error!r}")
+    return DriverBug(f"the driver {driver.name!r} gave no receipt")
 
 
 def _unanswered(

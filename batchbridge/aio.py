@@ -40,7 +40,11 @@ async def wait(job: Job, timeout: float | None = None) -> Record:
     deadline = None if timeout is None else time.monotonic() + timeout
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    job.add_done_callback(lambda _: loop.call_soon_threadsafe(ended.set))
+
+    def tell(_: Job) -> None:
+        loop.call_soon_threadsafe(ended.set)
+
+    job.add_done_callback(tell)
     while not ended.is_set():
         left = 1.0 if deadline is None else min(1.0, deadline - time.monotonic())
         await _sleep_unless(ended, left)

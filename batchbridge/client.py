@@ -406,6 +406,10 @@ class Client:
                 ready[submission.key] = (index, submission)
             else:
                 settle(index, submission)
+        if gang and outcomes:
+            for index, _ in ready.values():
+                settle(index, SpecError("another member of the gang was refused", path="gang"))
+            ready.clear()
         waiting = [submission for _, submission in ready.values()]
         for scope, group in submit.by_scope(engine.driver, waiting):
             for submission, outcome in self._hand_over(engine, scope, group):
@@ -418,9 +422,7 @@ class Client:
     def attach(self, ref: JobRef | str, *, name: str = "", job_set: str = "") -> Job:
         """The job of that reference, wherever its profile is defined. No I/O until it is asked."""
         parsed = JobRef.parse(ref) if isinstance(ref, str) else ref
-        engine = self._engines.get((parsed.backend, parsed.profile))
-        engine = engine or self._engine(self._config.for_ref(parsed))
-        return engine.job(parsed, name=name, job_set=job_set)
+        return self._engine_of(parsed).job(parsed, name=name, job_set=job_set)
 
     def list(self, job_set: str | None = None) -> list[Job]:
         """The jobs of that set, whoever's (None: all of this user's), that the engine knows."""
@@ -441,6 +443,14 @@ class Client:
         return engine.driver.render(
             submit.prepare(engine.resolved, checked, key=key, job_set=job_set, reveal=False)
         )
+
+    def _engine_of(self, ref: JobRef) -> Engine:
+        """The engine of that reference; this client's own, with its settings, where it is that."""
+        own = self.engine if self._home[1] else None
+        if own and (own.resolved.backend, own.resolved.ref_profile) == (ref.backend, ref.profile):
+            return own
+        known = self._engines.get((ref.backend, ref.profile))
+        return known or self._engine(self._config.for_ref(ref))
 
     def _engine(self, resolved: Resolved, driver: BatchDriver[Any] | None = None) -> Engine:
         name = (resolved.backend, resolved.ref_profile)

@@ -206,6 +206,12 @@ def test_a_gang_with_a_refused_member_is_cancelled(client):
     assert job.wait(20).state is S.CANCELLED
 
 
+def test_a_gang_with_a_member_that_cannot_be_is_not_submitted_at_all(client):
+    refused = client.submit_many([{"command": ["run"]}, {"command": []}], gang=True)
+    assert [type(error) for error in refused] == [SpecError, SpecError]
+    assert client.driver.calls.submits == []
+
+
 def test_keys_are_as_many_as_jobs_and_all_different(client):
     for keys in (["a"], ["a", "a"]):
         with pytest.raises(SpecError, match="keys"):

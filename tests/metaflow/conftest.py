@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -33,6 +36,11 @@ def eventually(holds: Callable[[], object], what: str, within: float = DEADLINE)
         if time.monotonic() > deadline:
             pytest.fail(f"not within {within:g} s: {what}")
         time.sleep(0.05)
+
+
+def run_id_of(console: str) -> str:
+    """The id of the run that printed this."""
+    return re.findall(r"run-id (\d+)", console)[-1]
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,7 @@ class Place:
             "BATCHBRIDGE_LOCAL_ROOT": str(self.spool),
             "BATCHBRIDGE_STATE_DIR": str(self.root / "state"),
             "PYTHONUNBUFFERED": "x",
+            "TZ": "UTC",
         }
 
     def start(
@@ -86,8 +95,23 @@ class Place:
 
     def batchbridge(self, *words: str) -> str:
         """What ``batchbridge WORDS`` prints."""
-        command = [self.python, "-m", "batchbridge.cli", *words]
+        command = [str(Path(self.python).with_name("batchbridge")), *words]
         return subprocess.check_output(command, cwd=self.root, env=self.env, text=True)
+
+    def show(self, flow: str, console: str) -> dict[str, Any]:
+        """The run that printed this, as Metaflow's client sees it."""
+        shown = self.flow("show.py", f"{flow}/{run_id_of(console)}")
+        return json.loads(shown.splitlines()[-1])
+
+    def job_record(self, ref: str) -> dict[str, Any]:
+        """What the spool holds of that job."""
+        place = self.spool / "jobs" / ref.rpartition("/")[2]
+        return json.loads((place / "job.json").read_text().splitlines()[0])
+
+    def marks(self) -> dict[str, str]:
+        """What the tasks left where they were told to: each file's name and content."""
+        found = self.root.glob("marks/*")
+        return {path.name: text for path in found if (text := path.read_text())}
 
     def processes(self) -> list[psutil.Process]:
         """Every process that works here: its environment or its command names this place."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from batchbridge import Client, Job
+from batchbridge import Client, Job, refresh
 from batchbridge.errors import NoSuchJob, TransportError, WaitTimeout
 
 from . import runs
@@ -37,13 +37,14 @@ def _going(job: Job) -> bool:
 def live_of(client: Client, flow: str, user: str | None) -> list[Job]:
     """The jobs of all runs of that flow, by that user, that have not ended."""
     engine = client.engine
-    return [
-        engine.job(engine.ref(found.scope, found.seen.id), name=found.name, job_set=found.job_set)
-        for found in engine.driver.list(None, None)
-        if found.job_set.startswith(f"mf.{flow}.")
-        and user in (None, found.user)
-        and not (found.seen.state.ending and not found.seen.again)
+    found = [
+        engine.job(engine.ref(listed.scope, listed.seen.id), name=listed.name)
+        for listed in engine.driver.list(None, None)
+        if listed.job_set.startswith(f"mf.{flow}.")
+        and user in (None, listed.labels.get("metaflow.user", listed.user))
     ]
+    refresh(found)
+    return [job for job in found if not job.done()]
 
 
 def earlier(client: Client, run: Run, task: Task) -> list[Job]:

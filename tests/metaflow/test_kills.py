@@ -1,0 +1,185 @@
+"""A job never outlives its run, and no attempt starts before the end of the last one's job.
+
+Each test ends processes for real, in one of the ways that they are ended in life.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from datetime import UTC, datetime
+
+import psutil
+import pytest
+
+from batchbridge import Client, JobState
+from batchbridge.client import Job
+
+from .conftest import DEADLINE, Place, eventually
+
+GRACE = {"BATCHBRIDGE_LOCAL_GRACE": "1"}
+RETRY = ("--with", "retry:times=1,minutes_between_retries=0")
+
+
+def started(place: Place, *words: str, parts: str = "linger") -> subprocess.Popen[str]:
+    """A run whose every part has begun."""
+    names = ["run", "--place", str(place.root), "--parts", parts, *words]
+    process = place.start("kill_flow.py", *names, env=GRACE)
+    eventually(
+        lambda: len(place.marks()) == len(parts.split(",")) or process.poll() is not None,
+        "every part begins",
+    )
+    return process
+
+
+def per_task_processes(place: Place) -> list[psutil.Process]:
+    """The processes that Metaflow started for attempts."""
+    return [p for p in place.processes() if {"local_batch", "--spec"} <= set(_words(p))]
+
+
+def guards(place: Place) -> list[psutil.Process]:
+    name = "metaflow_extensions.batchbridge.plugins.guard"
+    return [p for p in place.processes() if name in _words(p)]
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill(process: psutil.Process | subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGKILL)
+
+
+def jobs(place: Place) -> list[Job]:
+    """All jobs of the place's flows."""
+    with Client("local", settings={"root": str(place.spool)}, journal=False) as client:
+        names = {listed.job_set for listed in client.driver.list(None, None)}
+        return [job for name in names for job in client.list(name)]
+
+
+def check_nothing_is_left(place: Place) -> None:
+    """Every process of the run ends, every job has ended, and nothing is remembered of it."""
+    eventually(place.no_process_left, f"no process is left: {place.processes()}")
+    assert jobs(place)
+    assert all(job.done() for job in jobs(place))
+    assert not list(place.root.glob("state/metaflow/*"))
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    out, _ = process.communicate(timeout=DEADLINE)
+    return out
+
+
+def test_a_siblings_failure_ends_the_others(place: Place) -> None:
+    process = started(place, parts="linger,fail")
+    out = finished(process)
+    assert process.returncode == 1
+    assert "it fails while the others go on" in out
+    check_nothing_is_left(place)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_ends_the_jobs(place: Place, times: int) -> None:
+    process = started(place, parts="linger,stubborn")
+    for _ in range(times):
+        os.killpg(process.pid, signal.SIGINT)
+    finished(process)
+    assert process.returncode != 0
+    check_nothing_is_left(place)
+    assert {job.record.state for job in jobs(place)} == {JobState.CANCELLED}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_signal_to_the_launcher_alone_ends_the_jobs(place: Place, number: int) -> None:
+    process = started(place)
+    process.send_signal(number)
+    finished(process)
+    check_nothing_is_left(place)
+
+
+def test_a_kill_of_the_process_of_a_task_ends_the_run_and_the_job(place: Place) -> None:
+    process = started(place)
+    kill(per_task_processes(place)[0])
+    finished(process)
+    assert process.returncode == 1
+    check_nothing_is_left(place)
+
+
+def test_after_such_a_kill_a_retry_waits_for_the_jobs_end(place: Place) -> None:
+    process = started(place, *RETRY, parts="stubborn")
+    kill(per_task_processes(place)[0])
+    out = finished(process)
+    assert process.returncode == 0, out
+    marks = place.marks()
+    assert sorted(name.split(".")[1] for name in marks) == ["0", "1"]
+    assert set(marks.values()) == {"True"}
+    check_nothing_is_left(place)
+
+
+def test_after_such_a_kill_the_fallback_of_catch_waits_for_the_jobs_end(place: Place) -> None:
+    process = place.start("caught_flow.py", "run", "--place", str(place.root), env=GRACE)
+    eventually(place.marks, "the task begins")
+    kill(per_task_processes(place)[0])
+    out = finished(process)
+    assert process.returncode == 0, out
+    (line,) = [line for line in out.splitlines() if "Task fallback is starting" in line]
+    began = datetime.fromisoformat(re.split(r" \[", line)[0]).replace(tzinfo=UTC)
+    (job,) = jobs(place)
+    assert "caught: True" in out
+    assert job.record.finished_at is not None
+    assert job.record.finished_at <= began.timestamp() + 0.001
+    check_nothing_is_left(place)
+
+
+def test_a_kill_of_the_launcher_and_its_processes_at_once_ends_the_jobs(place: Place) -> None:
+    process = started(place, parts="linger,stubborn")
+    victims = per_task_processes(place)
+    assert len(victims) == 2
+    os.killpg(process.pid, signal.SIGKILL)
+    finished(process)
+    check_nothing_is_left(place)
+
+
+def test_a_kill_of_everything_here_is_named_and_mended_by_the_next(place: Place) -> None:
+    process = started(place)
+    for victim in (process, *guards(place), *per_task_processes(place)):
+        kill(victim)
+    finished(process)
+    (orphan,) = jobs(place)
+    assert not orphan.done()
+    listed = place.flow("kill_flow.py", "local_batch", "list", "--my-runs")
+    assert f"{orphan.ref.id} RUNNING {orphan.name}" in listed
+    assert f"{orphan.ref.id} of run" in listed
+    flow = ("kill_flow.py", "run", "--place", str(place.root), "--parts", "fail")
+    assert "outlived its launcher" in place.flow(*flow, code=1)
+    run_id = orphan.job_set.rpartition(".")[2]
+    place.flow("kill_flow.py", "local_batch", "kill", "--run-id", run_id)
+    assert (
+        place.flow("kill_flow.py", "local_batch", "list", "--run-id", run_id).count("local://") == 0
+    )
+    check_nothing_is_left(place)
+
+
+def test_a_task_that_kills_its_whole_group_leaves_its_last_words(place: Place) -> None:
+    process = started(place, parts="die")
+    out = finished(process)
+    assert process.returncode == 1
+    assert out.count("the last words of die") == 1
+    assert "signal 9" in out
+    (run_id,) = {job.job_set.rpartition(".")[2] for job in jobs(place)}
+    kept = place.flow("kill_flow.py", "logs", f"{run_id}/work")
+    assert kept.count("the last words of die") == 1
+
+
+def test_a_job_that_is_cancelled_elsewhere_is_not_retried(place: Place) -> None:
+    process = started(place, *RETRY)
+    place.flow("kill_flow.py", "local_batch", "kill", "--my-runs")
+    finished(process)
+    assert process.returncode == 1
+    assert len(place.marks()) == 1
+    check_nothing_is_left(place)

@@ -125,7 +125,7 @@ class BridgeDecorator(StepDecorator):
 
         self.run_id, self.package = run_id, package
         self.launch = launch(flow.name, run_id)
-        self.launch.check(self.profile, self.form, f"@{self.name} on the step {self.step}")
+        self.launch.check(self)
 
     def runtime_task_created(
         self,

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from batchbridge import BatchBridgeError, Client, submit
+from metaflow.plugins import get_plugin_cli_path
+
+from batchbridge import BatchBridgeError, Client, registry, submit
 
 from . import jobs, runs, task_env
 from .attempts import Attempt
@@ -34,11 +36,16 @@ class Launch:
         self._package: Package | None = None
         self._finished = False
 
-    def check(self, profile: str | None, form: dict[str, Any], at: str) -> None:
+    def check(self, decorator: Any) -> None:
         """Refuse, before any task, a step whose driver or whose wishes cannot be had."""
+        at = f"@{decorator.name} on the step {decorator.step}"
+        if decorator.name not in get_plugin_cli_path():
+            raise BatchBridgeException(f"{at}: METAFLOW_ENABLED_CLI leaves {decorator.name} out.")
         try:
-            client = self._client(profile)
-            submit.checked(client.engine.resolved, {**form, "command": ["true"]})
+            if decorator.backend and decorator.profile == decorator.backend:
+                registry.load(decorator.backend)
+            resolved = self._client(decorator.profile).engine.resolved
+            submit.checked(resolved, {**decorator.form, "command": ["true"]})
         except BatchBridgeError as error:
             raise refusal(at, error) from None
 

@@ -107,7 +107,11 @@ def _tell(error: BatchBridgeError, *, debug: bool) -> None:
 @click.group(
     cls=Verbs,
     epilog=EPILOG,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "token_normalize_func": lambda token: token.replace("_", "-"),  # --job_set, as in files
+    },
 )
 @click.version_option(__version__, prog_name="batchbridge")
 @click.option("--debug", is_flag=True, envvar="BATCHBRIDGE_DEBUG", help="Show tracebacks.")

@@ -205,9 +205,9 @@ def detaching(jobs: Callable[[], Sequence[Job]]) -> Iterator[None]:
 
 def _offer_cancel(jobs: Sequence[Job]) -> None:
     what = "the job goes" if len(jobs) == 1 else f"{len(jobs)} jobs go"
-    note(f"detached; {what} on. To come back: {_way_back(jobs)}")
-    note(f"Ctrl-C again within {SECOND:g} s cancels")
     try:
+        note(f"detached; {what} on. To come back: {_way_back(jobs)}")
+        note(f"Ctrl-C again within {SECOND:g} s cancels")
         time.sleep(SECOND)
     except KeyboardInterrupt:
         cancel(jobs)

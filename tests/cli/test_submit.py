@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import fields
+
+import pytest
+
+from batchbridge.cli.flags import FIELDS, job_flags
+from batchbridge.model import JobSpec
+
+
+def test_the_reference_alone_is_on_stdout_and_the_job_goes_on(bb, world):
+    gate = world / "gate"
+    result = bb(
+        "submit", "--name", "x", "--", "sh", "-c", f"until [ -e {gate} ]; do sleep .05; done"
+    )
+    ref = result.stdout.removesuffix("\n")
+    assert ref.startswith("local://local/")
+    assert "\n" not in ref
+    assert result.stderr == ""
+    (job,) = bb.json("status", ref)
+    assert not job["terminal"]
+    gate.touch()
+    assert "SUCCEEDED" in bb("wait", ref).stderr
+
+
+def test_every_field_of_a_job_is_a_flag_of_its_name():
+    assert list(FIELDS) == [field.name for field in fields(JobSpec)]
+    spelt = {flag for option in job_flags() for flag in option.opts}
+    assert {"--" + field.name.replace("_", "-") for field in fields(JobSpec)} <= spelt
+
+
+def test_flags_reach_the_job(bb):
+    payload = json.loads(
+        bb(
+            *(
+                "submit",
+                "--dry-run",
+                "--name",
+                "n",
+                "--env",
+                "A=1",
+                "--env",
+                "B=x=y",
+                "--cpu",
+                "0.5",
+            ),
+            *("--memory", "4G", "--label", "team=ml", "--job_set", "s", "--timeout", "2h"),
+            *("--queue-timeout", "90s", "--workdir", "/tmp", "--", "echo", "--cpu", "9"),
+        ).stdout
+    )
+    told = json.dumps(payload)
+    assert payload["command"] == ["echo", "--cpu", "9"]
+    for part in ('"A": "1"', '"B": "x=y"', "4294967296", '"team"', '"s"', "7200", "90", '"/tmp"'):
+        assert part in told
+
+
+def test_a_dry_run_sends_nothing_and_reads_no_secret(bb, monkeypatch):
+    monkeypatch.setenv("TOKEN", "canary-5be1")
+    result = bb("submit", "--dry-run", "--secret", "TOKEN", "--", "true")
+    assert "TOKEN" in result.stdout
+    assert "canary" not in result.output
+    assert bb.json("list") == []
+
+
+def test_following_shows_states_and_output_and_ends_with_the_jobs_exit_code(bb):
+    result = bb("submit", "--follow", "--", "sh", "-c", "echo out; echo err >&2; exit 3", code=3)
+    assert result.stdout == "out\n"
+    lines = result.stderr.splitlines()
+    assert "err" in lines
+    assert lines[0].startswith("note: submitted local://")
+    assert [line.split()[2] for line in lines if line[2:3] == ":"] == [
+        "SUBMITTED",
+        "QUEUED",
+        "RUNNING",
+        "FAILED",
+    ]
+    assert "(EXIT_CODE 3)" in lines[-1] or "(EXIT_CODE 3)" in lines[-2]
+
+
+def test_following_as_json_is_events_alone(bb):
+    result = bb(
+        "submit", "--follow", "--json", "--", "sh", "-c", "printf 'a\\377b'; kill -9 $$", code=137
+    )
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert {event["event"] for event in events} == {"state", "log"}
+    assert (
+        "".join(e["data"] for e in events if e["event"] == "log") == "a\N{REPLACEMENT CHARACTER}b"
+    )
+    states = [event for event in events if event["event"] == "state"]
+    assert set(states[0]) == {
+        *("event", "ref", "name", "job_set", "backend", "state", "attempt", "cause", "exit_code"),
+        *("signal", "message", "node", "submitted_at", "started_at", "finished_at", "terminal"),
+        *("at", "observed_at", "inferred"),
+    }
+    assert (states[-1]["state"], states[-1]["signal"]) == ("FAILED", 9)
+
+
+@pytest.mark.parametrize(("command", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -15 $$", 143)])
+def test_waiting_is_silent_and_ends_with_the_jobs_exit_code(bb, command, code):
+    result = bb("submit", "--wait", "--command", command, code=code)
+    assert result.stdout.startswith("local://local/")
+    assert result.stderr == ""
+
+
+def test_a_run_timeout_is_124(bb):
+    bb("submit", "--wait", "--timeout", "200ms", "--", "sleep", "60", code=124)
+
+
+def test_the_same_key_is_the_same_job_and_another_command_is_refused(bb):
+    assert bb.submit("--key", "k", "--", "true") == bb.submit("--key", "k", "--", "true")
+    result = bb("submit", "--key", "k", "--", "false", code=125)
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+
+
+def test_a_script_that_is_only_here_travels(bb, world):
+    (world / "here" / "script.sh").write_text("echo from the script\n")
+    result = bb("submit", "--follow", "--upload", "script.sh", "--", "sh", "script.sh")
+    assert result.stdout == "from the script\n"
+
+
+def test_a_secret_reaches_the_command_and_nothing_else(bb, monkeypatch, world):
+    monkeypatch.setenv("TOKEN", "canary-77ac")
+    monkeypatch.setenv("STRAY", "stray-canary")
+    ref = bb.ended("--secret", "TOKEN", "--", "sh", "-c", 'echo "${#TOKEN} ${STRAY-none}"')
+    assert bb("logs", ref).stdout == "11 none\n"
+    assert b"canary" not in (world / "state" / "journal.sqlite3").read_bytes()
+    assert "canary" not in bb("status", "--json", ref).output
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--memory", "lots", "--", "true"], "memory 'lots' is no size"),
+        (["--cpu", "0", "--", "true"], "cpu must be more than 0"),
+        (["--gpu", "-1", "--", "true"], "--gpu"),
+        (["--env", "A", "--", "true"], "env: 'A' is not NAME=VALUE"),
+        (["--image", "debian", "--", "true"], "local has no image"),
+        (["-o", "nope=1", "--", "true"], "nope"),
+        (["--backend", "locl", "--", "true"], "did you mean 'local'"),
+        (["--backend", "local", "--profile", "other", "--", "true"], "one engine"),
+        (["--grace", "soon", "--", "true"], "grace"),
+        (["--array", "5-1", "--", "true"], "array"),
+        (["--array", "0-1", "--file", "jobs.yaml"], "exclude each other"),
+        (["--command", "true", "--", "true"], "exclude each other"),
+        (["--secret", "NOT_SET_ANYWHERE", "--", "true"], "NOT_SET_ANYWHERE"),
+        (["--upload", "not-there", "--", "true"], "not-there"),
+        ([], "command is missing"),
+        (["--no-such-flag", "--", "true"], "--no-such-flag"),
+    ],
+)
+def test_wrong_usage_is_2_says_why_and_submits_nothing(bb, args, words):
+    result = bb("submit", *args, code=2)
+    assert words in result.stderr
+    assert result.stdout == ""
+    assert bb.json("list") == []
+
+
+def test_settings_of_the_chosen_engine_are_flags(bb, world):
+    spool = world / "elsewhere"
+    ref = bb.submit("--root", str(spool), "--local-cpu", "1", "--backend", "local", "--", "true")
+    assert spool.is_dir()
+    assert ref.startswith("local://%2F")
+    assert "SUCCEEDED" in bb("wait", ref).stderr
+    helped = bb("submit", "--help").stdout
+    for flag in ("--root", "--local-cpu", "--grace", "--backend", "--profile", "--memory"):
+        assert flag in helped
+
+
+def test_flags_after_the_command_are_the_commands(bb):
+    ref = bb.ended("echo", "--backend", "nowhere", "--help")
+    assert bb("logs", ref).stdout == "--backend nowhere --help\n"
+
+
+def test_a_reader_that_goes_away_ends_it_quietly():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "batchbridge", "submit", "--follow", "--", "yes"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout.read(2) == b"y\n"
+    process.stdout.close()
+    told = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait() == 141
+    assert "Traceback" not in told
+    ref = told.split()[2]
+    subprocess.run([sys.executable, "-m", "batchbridge", "cancel", ref], check=True)

@@ -92,10 +92,10 @@ class Limits:
     """What the engine ends by itself, with nobody watching."""
 
     @needs("timeout")
-    def test_timeout(self, rig: Rig, probes: Probes) -> None:
+    def test_timeout(self, rig: Rig, probes: Probes, moment: float) -> None:
         """A command that runs too long has FAILED by TIMEOUT."""
         record = rig.end_as(
-            rig.submit(probes.sleeps(600), timeout=1.0), JobState.FAILED, Cause.TIMEOUT
+            rig.submit(probes.sleeps(600), timeout=moment), JobState.FAILED, Cause.TIMEOUT
         )
         assert record.exit_status == 124
 
@@ -106,18 +106,22 @@ class Limits:
         assert (record.cause, record.exit_code) == (Cause.EXIT_CODE, 3)
 
     @needs("queue_timeout")
-    def test_queue_timeout(self, rig: Rig, probes: Probes, crowd: dict[str, Any]) -> None:
+    def test_queue_timeout(
+        self, rig: Rig, probes: Probes, crowd: dict[str, Any], moment: float
+    ) -> None:
         """A job that waits too long has FAILED as UNSCHEDULABLE, and never ran."""
         _occupy(rig, probes, crowd)
-        ref = rig.submit(probes.says(b"ran\n"), queue_timeout=1.0, **crowd)
+        ref = rig.submit(probes.says(b"ran\n"), queue_timeout=moment, **crowd)
         rig.end_as(ref, JobState.FAILED, Cause.UNSCHEDULABLE)
         assert rig.log(ref) == b""
 
-    def test_waiting_job(self, rig: Rig, probes: Probes, crowd: dict[str, Any]) -> None:
+    def test_waiting_job(
+        self, rig: Rig, probes: Probes, crowd: dict[str, Any], moment: float
+    ) -> None:
         """A job that waits for a place is QUEUED, and starts when the place is free."""
         first = _occupy(rig, probes, crowd)
         second = rig.submit(probes.exits(0), **crowd)
-        for _ in poll(1.0):
+        for _ in poll(moment):
             assert rig.look(second).state in (None, JobState.SUBMITTED, JobState.QUEUED)
         rig.until(second, lambda record: record.state is JobState.QUEUED, "queued")
         rig.cancel(first)
@@ -215,11 +219,11 @@ class Finding:
         assert all(isinstance(text, str) for pair in hints.items() for text in pair)
 
     @needs("gang")
-    def test_gang(self, rig: Rig, probes: Probes) -> None:
+    def test_gang(self, rig: Rig, probes: Probes, moment: float) -> None:
         """Members start together: the first waits for the second."""
         name = uuid4().hex
         gang = [Gang(name, 2, index) for index in range(2)]
-        members = [rig.submission(probes.sleeps(1), gang=member) for member in gang]
+        members = [rig.submission(probes.sleeps(moment), gang=member) for member in gang]
         receipts = rig.receipts(*members)
         refs = [rig.ref(m, r) for m, r in zip(members, receipts, strict=True)]
         for ref in refs:

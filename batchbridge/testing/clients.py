@@ -91,10 +91,10 @@ class ThroughClient:
             user.submit((*probes.exits(3),)).result(user.patience)
         assert caught.value.exit_code == 3
 
-    def test_client_follows_the_log(self, session: Open, probes: Probes) -> None:
+    def test_client_follows_the_log(self, session: Open, probes: Probes, moment: float) -> None:
         """A log that is followed from before the start comes whole, and ends with the job."""
         user = session()
-        job = user.submit(probes.says(TEXT, after=0.5))
+        job = user.submit(probes.says(TEXT, after=moment))
         assert user.log(job) == TEXT
         assert job.wait(user.patience).state is JobState.SUCCEEDED
 
@@ -107,10 +107,12 @@ class ThroughClient:
         record = job.wait(user.patience)
         assert (record.state, record.cause) == (JobState.CANCELLED, Cause.CANCELLED)
 
-    def test_client_detaches_and_attaches(self, session: Open, probes: Probes) -> None:
+    def test_client_detaches_and_attaches(
+        self, session: Open, probes: Probes, moment: float
+    ) -> None:
         """The end of a client cancels nothing, and a reference is all that another needs."""
         first, second = session(), session()
-        ref = str(first.submit(probes.says(TEXT, after=1.0)).ref)
+        ref = str(first.submit(probes.says(TEXT, after=moment)).ref)
         first.jobs.clear()
         first.client.close()
         job = second.client.attach(ref)

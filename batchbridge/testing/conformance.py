@@ -34,7 +34,8 @@ class DriverConformance(
 
     The fixture `driver` is required: a new driver of a usable engine, whose settings can be
     pickled, for other processes make drivers with them too. The fixtures `probes`, `job_fields`,
-    `crowd`, `unreachable`, `unknown_id` and `patience` are there to be overridden.
+    `crowd`, `unreachable`, `unknown_id`,
+    `patience` and `moment` are there to be overridden.
     """
 
     allowed_skips: ClassVar[frozenset[str] | None] = None
@@ -56,6 +57,11 @@ class DriverConformance(
     def patience(self) -> float:
         """Seconds after which what does not come counts as never coming."""
         return 60.0
+
+    @pytest.fixture
+    def moment(self) -> float:
+        """Seconds that are long for this engine's clocks and short for whoever runs the kit."""
+        return 1.0
 
     @pytest.fixture
     def unreachable(self) -> Driver:

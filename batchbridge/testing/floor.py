@@ -44,13 +44,13 @@ class Floor:
         record = rig.running(rig.submit(probes.sleeps(600)))
         assert not record.terminal
 
-    def test_cancel_running(self, rig: Rig, probes: Probes) -> None:
+    def test_cancel_running(self, rig: Rig, probes: Probes, moment: float) -> None:
         """A cancelled job is CANCELLED, and its command writes no more."""
         ref = rig.submit(probes.ticks())
         next(page for page in rig.pages(ref) if page.data)
         rig.cancel(ref)
         rig.end_as(ref, JobState.CANCELLED, Cause.CANCELLED)
-        _falls_silent(rig, ref)
+        _falls_silent(rig, ref, moment)
 
     def test_cancel_at_once(self, rig: Rig, probes: Probes) -> None:
         """A job that is cancelled right after it was submitted does not go on."""
@@ -83,9 +83,9 @@ class Floor:
         """What is no UTF-8 arrives as it was written."""
         assert rig.log(rig.submit(probes.says(NOT_TEXT))) == NOT_TEXT
 
-    def test_slow_start(self, rig: Rig, probes: Probes) -> None:
+    def test_slow_start(self, rig: Rig, probes: Probes, moment: float) -> None:
         """A log that is read before there is one is empty, without an end; then it is whole."""
-        assert rig.log(rig.submit(probes.says(b"late\n", after=1.5))) == b"late\n"
+        assert rig.log(rig.submit(probes.says(b"late\n", after=moment))) == b"late\n"
 
     def test_both_streams(self, rig: Rig, probes: Probes) -> None:
         """stderr is its own stream, or stands in stdout where the driver says so."""
@@ -104,13 +104,13 @@ class Floor:
         assert rig.log(ref, driver=again) == first.data + rest
 
 
-def _falls_silent(rig: Rig, ref: JobRef) -> None:
-    """Wait for a second without a new byte; an engine may take a while to kill."""
+def _falls_silent(rig: Rig, ref: JobRef, moment: float) -> None:
+    """Wait for a moment without a new byte; an engine may take a while to kill."""
     last, since = b"", time.monotonic()
     for _ in poll(rig.patience):
         now = rig.log(ref)
         if now != last:
             last, since = now, time.monotonic()
-        elif time.monotonic() - since >= 1.0:
+        elif time.monotonic() - since >= moment:
             return
     pytest.fail(f"the cancelled job still writes after {rig.patience:g} s")

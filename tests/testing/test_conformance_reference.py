@@ -15,6 +15,10 @@ class TestReference(DriverConformance):
     allowed_skips = frozenset()
 
     @pytest.fixture
+    def moment(self) -> float:
+        return 0.4
+
+    @pytest.fixture
     def driver(self, tmp_path: Path) -> ReferenceDriver:
         root = tmp_path / "engine"
         root.mkdir()

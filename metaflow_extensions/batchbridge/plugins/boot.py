@@ -15,7 +15,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 KEEP = 14 * 86400
 """Seconds after its last use that an unpacked package is kept: longer than any task may run."""
@@ -24,6 +24,9 @@ KEEP = 14 * 86400
 def main(argv: list[str]) -> None:
     """``boot PLAN COMMAND...``: see `boot_plan.plan` for what the JSON object PLAN holds."""
     plan, command = json.loads(argv[0]), argv[1:]
+    # What is called `python` and what was installed with it come first, as if it were activated.
+    os.environ.setdefault("PATH", os.defpath)
+    prepend("PATH", os.path.dirname(sys.executable))
     try:
         work = working_directory(unpacked(cache_directory(), plan["sha"], plan["stages"]))
     except (OSError, Failed) as error:
@@ -31,7 +34,10 @@ def main(argv: list[str]) -> None:
     os.chdir(work)
     if plan["link"]:
         os.symlink(plan["link"], ".metaflow")
-    os.environ.update(environment(plan["env"], work, os.environ))
+    else:
+        os.mkdir(".metaflow")  # Metaflow would make it too, and say so in the step's output
+    for name, value in plan["env"].items():
+        prepend(name, value.replace("{work}", work))
     os.execvp(command[0], command)
 
 
@@ -92,14 +98,10 @@ def working_directory(code: str) -> str:
     return work
 
 
-def environment(added: Mapping[str, str], work: str, current: Mapping[str, str]) -> dict[str, str]:
-    """What changes in the environment: ``{work}`` is filled in; paths go before the old ones."""
-    changed = {name: value.replace("{work}", work) for name, value in added.items()}
-    changed["PATH"] = os.path.dirname(sys.executable)
-    for name in ("PATH", "PYTHONPATH"):
-        both = (changed.get(name), current.get(name))
-        changed[name] = os.pathsep.join(path for path in both if path)
-    return changed
+def prepend(name: str, value: str) -> None:
+    """Put it before what the variable holds, if that is a list of paths; else in its place."""
+    others = os.environ.get(name) if name.endswith("PATH") else None
+    os.environ[name] = os.pathsep.join(filter(None, (value, others)))
 
 
 def unique(stem: str) -> str:

@@ -39,7 +39,7 @@ def plan(package: Package, *, root: str | None, fetch: str, install: str | None)
     """
     extract = " && ".join(MetaflowPackage.get_extract_commands(package.metadata, "job.tar", "."))
     stages = [
-        ("installing what fetches the code package", install),
+        ("looking for what fetches the code package", install),
         (f"fetching the code package {package.url}", fetch),
         ("unpacking the code package", f"{extract} && rm job.tar"),
     ]

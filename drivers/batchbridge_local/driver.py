@@ -85,7 +85,7 @@ class LocalDriver(BatchDriver[LocalSettings]):
     # -- the four verbs ----------------------------------------------------------------------
 
     def submit(self, submissions: Sequence[Submission]) -> Iterator[Receipt]:
-        """Admit each to the spool, durably. StoreError where the spool cannot take one."""
+        """Admit each to the spool. StoreError where the spool cannot take one."""
         with self._opened() as spool:
             ensure(spool, self._keep)
             for submission in submissions:
@@ -93,10 +93,9 @@ class LocalDriver(BatchDriver[LocalSettings]):
 
     def snapshot(self, scope: Scope, known: Collection[str]) -> Batch:
         """The whole history of each known job; a supervisor is started where one is missed."""
-        with self._opened() as spool:
+        with self._opened():
             views = {id: self._view(id) for id in known}
-            if any(isinstance(view, View) and view.end is None for view in views.values()):
-                ensure(spool, self._keep)
+            self._serve(views.values())
         at = now()
         return Batch(tuple(seen for id, view in views.items() for seen in _told(id, view, at)))
 
@@ -140,8 +139,9 @@ class LocalDriver(BatchDriver[LocalSettings]):
     def list(self, job_set: str | None, user: str | None) -> Iterator[Listed]:
         """Every job of that set and that user in the spool, the oldest first."""
         with self._opened() as spool:
-            views = [(id, self._view(id)) for id in spool.ids()]
-        jobs = [translate.listed(id, view) for id, view in views if isinstance(view, View)]
+            views = {id: self._view(id) for id in spool.ids()}
+            self._serve(views.values())
+        jobs = [translate.listed(id, v) for id, v in views.items() if isinstance(v, View)]
         wanted = (j for j in jobs if job_set in (None, j.job_set) and user in (None, j.user))
         return iter(sorted(wanted, key=lambda job: (job.submitted_at, job.seen.id)))
 
@@ -187,6 +187,11 @@ class LocalDriver(BatchDriver[LocalSettings]):
                 _log.warning("a record of the local spool cannot be read: %s", error)
             return error
 
+    def _serve(self, views: Iterable[View | Corrupt | None]) -> None:
+        """Start a supervisor where one of these jobs is unfinished and misses it."""
+        if any(isinstance(view, View) and view.end is None for view in views):
+            ensure(self._spool, self._keep)
+
     def _submit(self, submission: Submission) -> Receipt:
         job = self._job(submission)
         if not self._spool.holds(job.id):
@@ -216,7 +221,9 @@ class LocalDriver(BatchDriver[LocalSettings]):
         view = self._view(id)
         if isinstance(view, Corrupt):
             return Receipt(submission.key, error=_damaged(view))
-        if view is not None and view.job.digest != submission.digest:
+        if view is None:
+            return self._submit(submission)  # it was old, and has just been removed
+        if view.job.digest != submission.digest:
             return Receipt(submission.key, error=_conflict(submission.key, id))
         # Its first submitter may have been killed before it told anybody.
         ensure(self._spool, self._keep, look=True)

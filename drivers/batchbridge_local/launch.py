@@ -18,7 +18,7 @@ from batchbridge_local.retention import Keep
 from batchbridge_local.spool import FAILPOINT, Spool
 
 _BOOT = "import sys; sys.path += sys.argv.pop().split(chr(10)); {main}"
-_MAIN = "from batchbridge_local.supervisor import main; main()"
+_MAIN = "from batchbridge_local.daemon import main; main()"
 _PATIENCE = 20.0
 
 

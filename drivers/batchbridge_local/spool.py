@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from batchbridge_local import processes
+from batchbridge_local.files import fill, link_new, remove, write_new
 from batchbridge_local.records import (
     ID_LENGTH,
     RESERVE,
@@ -35,7 +36,8 @@ from batchbridge_local.records import (
 
 FAILPOINT = "BATCHBRIDGE_LOCAL_FAILPOINT"
 """Names the durable step after which a process kills itself; for the kill tests."""
-
+LONGEST = 500
+"""Characters of a message that are kept, so that every end fits into its reserve."""
 
 LOG_SIZE = 32 << 20
 """Bytes of the log of changes after which it begins anew."""
@@ -94,7 +96,7 @@ class Spool:
             os.mkfifo(self.fifo, 0o600)
         if not self.changes.exists():
             with suppress(FileExistsError):
-                _link_new(self.changes, _generation())
+                link_new(self.changes, _generation())
         self._opened = True
 
     def _check_owner(self) -> None:
@@ -112,8 +114,17 @@ class Spool:
 
     def _check_version(self) -> None:
         file = self.root / "version"
-        with suppress(FileNotFoundError):
-            return _check_version(self.root, file.read_text().strip())
+        if not file.exists():
+            self._found(file)
+        found = file.read_text().strip()
+        if found != str(VERSION):
+            raise Refused(
+                f"the spool {self.root} has version {found}; this one has version {VERSION}",
+                "use the batchbridge that made it, or choose another directory with --root",
+            )
+
+    def _found(self, file: Path) -> None:
+        """Make this directory a spool, if it is empty."""
         others = [p.name for p in self.root.iterdir() if not p.name.startswith(".version.")]
         if others and not file.exists():
             raise Refused(
@@ -121,8 +132,7 @@ class Spool:
                 "choose a new or an empty directory with --root",
             )
         with suppress(FileExistsError):
-            _link_new(file, f"{VERSION}\n".encode())
-        return None
+            link_new(file, f"{VERSION}\n".encode())
 
     # -- making a job ------------------------------------------------------------------------
 
@@ -143,11 +153,11 @@ class Spool:
     def fill(self, place: Path, job: Job, secrets: Mapping[str, str]) -> None:
         """Write into `place` all that a job needs to run, and the room for its end."""
         for name in ("stdout", "stderr"):
-            _write(place / name, b"")
-        _write(place / "reserve", b"\n" * RESERVE)
+            write_new(place / name, b"")
+        write_new(place / "reserve", b"\n" * RESERVE)
         if secrets:
-            _write(place / "secrets", json.dumps(dict(secrets)).encode())
-        _write(place / "job.json", seal(job))
+            write_new(place / "secrets", json.dumps(dict(secrets)).encode())
+        write_new(place / "job.json", seal(job))
         step("submit:prepared")
 
     def admit(self, place: Path, id: str) -> bool:
@@ -213,7 +223,7 @@ class Spool:
     def claim(self, id: str, claim: Claim) -> bool:
         """Take the job, at most once; False where somebody else has."""
         try:
-            _link_new(self.jobs / id / "claim.json", seal(claim))
+            link_new(self.jobs / id / "claim.json", seal(claim))
         except FileExistsError:
             return False
         return True
@@ -234,11 +244,9 @@ class Spool:
         """Record how a job ended, in the place set aside for it, so that a full disk is no bar."""
         place = self.jobs / id
         self.forget_secrets(id)
-        data = seal(end)
-        if len(data) > RESERVE:
-            data = seal(end._replace(message=end.message[:200]))
+        end = end._replace(message=end.message[:LONGEST])
         fd = os.open(place / "reserve", os.O_WRONLY | os.O_CREAT, 0o600)
-        _fill(fd, data.ljust(RESERVE, b"\n"))
+        fill(fd, seal(end).ljust(RESERVE, b"\n"))
         step("end:written")
         (place / "reserve").rename(place / "end.json")
         step("end:recorded")
@@ -255,11 +263,11 @@ class Spool:
         mark = self.jobs / id / "cancel"
         with suppress(FileExistsError, FileNotFoundError):
             try:
-                _link_new(mark, reason.encode())
+                link_new(mark, reason.encode())
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise
-                _write(mark, b"")
+                write_new(mark, b"")
 
     def cancel_reason(self, id: str) -> str | None:
         """Why the job shall end; None where nobody has asked."""
@@ -292,7 +300,7 @@ class Spool:
             return False
         aside = self.root / ".changes"
         aside.unlink(missing_ok=True)
-        _write(aside, _generation())
+        write_new(aside, _generation())
         aside.rename(self.changes)
         return True
 
@@ -328,14 +336,6 @@ class Spool:
                 remove(place)
 
 
-def remove(place: Path) -> None:
-    """Remove a directory with all that is in it; what is gone already is fine."""
-    if place.exists():
-        import shutil  # only where something is removed
-
-        shutil.rmtree(place, ignore_errors=True)
-
-
 K = TypeVar("K", Job, Claim, End)
 
 
@@ -350,39 +350,9 @@ def _record(kind: type[K], path: Path) -> K | None:
         raise Corrupt(f"{path}: {error}") from None
 
 
-def _check_version(root: Path, found: str) -> None:
-    if found != str(VERSION):
-        raise Refused(
-            f"the spool {root} has version {found}, this batchbridge reads version {VERSION}",
-            "use the batchbridge that made it, or choose another directory with --root",
-        )
-
-
 def _facts(end: End) -> dict[str, Any]:
     shown = ("cause", "exit_code", "signal", "message")
     return {name: getattr(end, name) for name in shown if getattr(end, name) not in (None, "")}
-
-
-def _write(path: Path, data: bytes) -> None:
-    _fill(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), data)
-
-
-def _fill(fd: int, data: bytes) -> None:
-    try:
-        while data:
-            data = data[os.write(fd, data) :]
-    finally:
-        os.close(fd)
-
-
-def _link_new(path: Path, data: bytes) -> None:
-    """Make `path` with exactly this content, or raise FileExistsError; never half of it."""
-    aside = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
-    try:
-        _write(aside, data)
-        path.hardlink_to(aside)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _generation() -> bytes:

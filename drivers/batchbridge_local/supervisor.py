@@ -6,23 +6,20 @@ any moment loses nothing, because runners write their own ends and the next one 
 
 from __future__ import annotations
 
-import fcntl
 import gc
-import json
 import os
 import select
 import signal
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from batchbridge_local import processes, retention, runner
 from batchbridge_local.changes import Tail
 from batchbridge_local.records import Claim, Corrupt, End
 from batchbridge_local.schedule import Need, Queue, Waiting, fits
-from batchbridge_local.spool import Refused, Spool, View, now, step
+from batchbridge_local.spool import Spool, View, now, step
 
 IDLE = 10.0
 """Seconds without a job after which it ends."""
@@ -32,11 +29,6 @@ LOOK = 2.0
 
 RETRY = 1.0
 """Seconds before starting jobs again where a runner could not even claim one: a full disk."""
-
-
-PATIENCE = 10.0
-"""Seconds that another supervisor may take to start or to leave."""
-
 
 RESTARTED = "the machine was restarted before it ended"
 
@@ -57,7 +49,7 @@ class Supervisor:
         self.queue = Queue()
         self.running: dict[str, Running] = {}
         self.finished: set[str] = set()
-        self.children: dict[int, str] = {}
+        self.children: dict[int, str | None] = {}  # None: it prunes
         self.keep = keep
         self.oom = processes.oom_counter()
         self.tail = Tail(spool.changes)
@@ -75,6 +67,7 @@ class Supervisor:
             self.look()
             self.expire()
             self.start()
+            self.prune()
             if self.rested() and self.leave():
                 return
             self.wait()
@@ -127,6 +120,8 @@ class Supervisor:
             if not pid:
                 return
             id = self.children.pop(pid)
+            if id is None:
+                continue
             self.running.pop(id, None)
             self.meet(id)
             if status and id in self.queue:
@@ -134,7 +129,7 @@ class Supervisor:
 
     def rested(self) -> bool:
         """Whether there has been nothing to do for long enough."""
-        if self.running or len(self.queue):
+        if self.running or self.children or len(self.queue):
             self.busy_at = time.monotonic()
         return time.monotonic() - self.busy_at > IDLE
 
@@ -157,22 +152,30 @@ class Supervisor:
         asked = not self.next_look
         self.next_look = time.monotonic() + LOOK
         self.spool.sweep()
-        known = self.finished | self.running.keys() | set(self.queue)
-        for id in sorted(set(self.spool.ids()) - known):
+        there = set(self.spool.ids())
+        self.finished &= there
+        for id in sorted(there - self.finished - self.running.keys() - set(self.queue)):
             self.meet(id)
         for id in list(self.running):
             self.check(id)
         for id in [*self.queue, *self.running] if asked else ():
             self.cancel(id)
-        self.prune()
 
     def prune(self) -> None:
-        """Forget old jobs."""
-        if time.monotonic() >= self.next_pruning:
-            self.next_pruning = time.monotonic() + retention.EVERY
-            self.finished -= retention.prune(self.spool, self.finished, self.keep)
-            if self.spool.shorten_log():
-                self.reopen()
+        """Forget old jobs: in a process of its own, because looking at all of them takes time."""
+        if time.monotonic() < self.next_pruning:
+            return
+        self.next_pruning = time.monotonic() + retention.EVERY
+        if self.spool.shorten_log():
+            self.reopen()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self.let_go()
+                retention.prune(self.spool, self.finished, self.keep)
+            finally:
+                os._exit(0)
+        self.children[pid] = None
 
     def check(self, id: str) -> None:
         """See whether a runner that is not our child has done its work, or is gone."""
@@ -239,7 +242,8 @@ class Supervisor:
         try:
             pid = os.fork()
             if pid == 0:
-                self.become_runner(job.id)
+                self.let_go()
+                runner.run(self.spool, job.id, self.oom)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         self.queue.remove(job.id)
@@ -247,13 +251,12 @@ class Supervisor:
         self.running[job.id] = Running(pid, "", job.need)
         step("supervisor:started")
 
-    def become_runner(self, id: str) -> NoReturn:
-        """In the forked process: let go of what is the supervisor's, and run the job."""
+    def let_go(self) -> None:
+        """In a forked process: close what is the supervisor's, so that its death shows."""
         signal.set_wakeup_fd(-1)
         for fd in (self.fifo, self.wakeup):
             os.close(fd)
         self.tail.close()
-        runner.run(self.spool, id, self.oom)
 
     def cancel(self, id: str) -> None:
         """End a job that somebody wants ended; a running one is ended by its runner."""
@@ -261,7 +264,7 @@ class Supervisor:
             return
         if id in self.queue:
             self.end_unstarted(id, runner.cancelled(self.spool, id))
-        elif id in self.running:
+        if id in self.running:  # also where a runner was faster than we
             running = self.running[id]
             if not running.identity or processes.identity(running.pid) == running.identity:
                 with suppress(ProcessLookupError):
@@ -305,9 +308,6 @@ def _abandoned(claim: Claim) -> End:
     return End("FAILED", now(), cause="UNKNOWN", message=why)
 
 
-# -- the process -----------------------------------------------------------------------------
-
-
 def _listen() -> int:
     """Let the end of a child be a byte in a pipe, which is returned."""
     receive, send = os.pipe()
@@ -327,58 +327,3 @@ def _drain(fd: int) -> bytes:
     with suppress(BlockingIOError):
         return os.read(fd, 65536)
     return b""
-
-
-def _lock(spool: Spool) -> bool:
-    """Take the spool's lock; False where another supervisor holds it and listens, or hangs."""
-    # A record lock: unlike flock's, the runners that we fork do not inherit it.
-    fd = os.open(spool.lock, os.O_RDWR | os.O_CREAT, 0o600)
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        try:
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            if spool.wake():
-                return False
-            time.sleep(0.005)  # it is starting or leaving
-        else:
-            _note_pid(fd)
-            return True
-    return False
-
-
-def _note_pid(fd: int) -> None:
-    pid = os.getpid()
-    with suppress(OSError):
-        os.ftruncate(fd, 0)
-        os.write(fd, json.dumps({"pid": pid, "identity": processes.identity(pid)}).encode())
-
-
-def _ready() -> None:
-    """Tell the starter, who reads our stdout, that somebody listens."""
-    os.write(1, b"ready\n")
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 1)
-    os.close(quiet)
-
-
-def main() -> None:
-    """Detach, and serve the spool named by the arguments: root, and how long jobs are kept."""
-    root, keep = sys.argv[1:]
-    if os.fork():
-        os._exit(0)
-    os.setsid()
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        if signal.getsignal(number) is signal.SIG_IGN and number != signal.SIGPIPE:
-            signal.signal(number, signal.SIG_DFL)  # nohup's must not reach the jobs
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    spool = Spool(Path(root))
-    try:
-        spool.open()
-    except Refused as error:
-        sys.exit(str(error))
-    if not _lock(spool):
-        return _ready()
-    supervisor = Supervisor(spool, retention.Keep(**json.loads(keep)))
-    _ready()
-    return supervisor.serve()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from batchbridge.model import Cause, JobState
-from batchbridge_local import processes
+from batchbridge_local import jobspec, processes
 from tests.drivers.local.rig import Rig, eventually, refs, shell
 
 FOREVER = "while :; do sleep 0.05; done"
@@ -178,3 +180,38 @@ def test_the_bound_holds_across_a_new_supervisor(rig: Rig, tmp_path: Path) -> No
     assert rig.record(second).state is JobState.QUEUED
     go.touch()
     assert rig.end(second).started_at >= rig.end(first).finished_at
+
+
+def test_an_oom_kill_is_told_from_another_sigkill(rig: Rig, memory_group: Path) -> None:
+    hog = "x = bytearray(1 << 29); print(len(x))"
+    pid = os.fork()
+    if pid == 0:
+        try:
+            (memory_group / "cgroup.procs").write_text(str(os.getpid()))
+            rig.one(shell(f"exec {sys.executable} -c '{hog}'", key="hog"))
+            rig.one(shell("kill -9 $$", key="shot"))
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    hogging, shot = (rig.end(jobspec.id_of(key)) for key in ("hog", "shot"))
+    assert (hogging.state, hogging.cause, hogging.signal) == (JobState.FAILED, Cause.OOM, 9)
+    assert (shot.state, shot.cause, shot.signal) == (JobState.FAILED, Cause.SIGNAL, 9)
+
+
+@pytest.fixture
+def memory_group(rig: Rig) -> Iterator[Path]:
+    """A group of processes that may use 64 MiB together."""
+    counter = processes.oom_counter()
+    if counter is None:
+        pytest.skip("this system does not count OOM kills for us")
+    group = counter.parent / f"batchbridge-test-{os.getpid()}"
+    limit = "memory.max" if counter.name == "memory.events" else "memory.limit_in_bytes"
+    try:
+        group.mkdir()
+        (group / limit).write_text(str(64 << 20))
+    except OSError as error:
+        pytest.skip(f"no group of processes can be made here: {error}")
+    yield group
+    rig.clean()
+    eventually(lambda: not (group / "cgroup.procs").read_text())
+    group.rmdir()

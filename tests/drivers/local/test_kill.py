@@ -21,7 +21,7 @@ import batchbridge_local
 from batchbridge.errors import TransportError
 from batchbridge.model import Cause, JobState, Submission
 from batchbridge_local import launch, processes
-from batchbridge_local.records import Claim, End
+from batchbridge_local.records import Claim, End, seal
 from batchbridge_local.spool import FAILPOINT
 from tests.drivers.local.rig import Rig, eventually, kill, refs, shell
 
@@ -215,11 +215,16 @@ def test_the_command_of_a_runner_killed_with_its_supervisor_is_ended(
 # -- identity, restarts ----------------------------------------------------------------------
 
 
-def claimed(rig: Rig, job: Submission, claim: Claim) -> str:
-    """A job that some process has claimed, as a supervisor of another time left it."""
+def unserved(rig: Rig, job: Submission) -> str:
+    """A job that waits in a spool without a supervisor."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("batchbridge_local.driver.ensure", lambda *_, **__: None)
-        id = rig.one(job)
+        return rig.one(job)
+
+
+def claimed(rig: Rig, job: Submission, claim: Claim) -> str:
+    """A job that some process has claimed, as a supervisor of another time left it."""
+    id = unserved(rig, job)
     assert rig.spool.claim(id, claim)
     return id
 
@@ -252,12 +257,13 @@ def test_after_a_restart_of_the_machine_running_jobs_are_ended_with_that_evidenc
 
 
 def test_after_a_restart_of_the_machine_queued_jobs_are_ended_and_not_run(
-    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, tmp_path: Path
 ) -> None:
     job, lines = counting(tmp_path)
-    monkeypatch.setattr(processes, "boot", lambda: "earlier")
-    id = rig.one(job)
-    monkeypatch.undo()
+    id = unserved(rig, job)
+    view = rig.spool.view(id)
+    assert view is not None
+    (rig.spool.jobs / id / "job.json").write_bytes(seal(view.job._replace(boot="earlier")))
     record = rig.end(id)
     assert (record.state, record.cause) == (JobState.FAILED, Cause.UNKNOWN)
     assert "restarted" in record.message

@@ -1,0 +1,81 @@
+"""Who is measured: batchbridge as it is installed here, and projects to compare it with.
+
+Each of those has a virtual environment of its own, in the user's cache, made when it is missing.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from shutil import rmtree
+
+import platformdirs
+
+from benchmarks.harness import NotRun, output
+
+HOME = platformdirs.user_cache_path("batchbridge", appauthor=False) / "benchmarks"
+"""Where the environments are kept between runs."""
+
+_WHOLE = "installed"
+"""The file that marks an environment as whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A package, and the Python that can import it, or why there is none."""
+
+    package: str
+    version: str = ""
+    python: str = ""
+    problem: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.package} {self.version}".rstrip()
+
+    def program(self, name: str) -> str:
+        """The path of a program of its environment; NotRun where it could not be installed."""
+        if self.problem:
+            raise NotRun(self.problem)
+        return str(Path(self.python).parent / name)
+
+
+def ourselves() -> Installed:
+    """batchbridge, in the environment of this process."""
+    return Installed("batchbridge", version("batchbridge"), sys.executable)
+
+
+@cache
+def peer(package: str) -> Installed:
+    """That package from the registry, installed once and kept."""
+    try:
+        python = environment(package, [package])
+        ask = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
+        return Installed(package, output([python, "-c", ask, package]).strip(), python)
+    except NotRun as problem:
+        return Installed(package, problem=str(problem))
+
+
+def environment(name: str, requirements: Sequence[str]) -> str:
+    """The Python of the environment of that name, made with these packages where it is missing."""
+    place = HOME / f"{name}-{sys.version_info.major}.{sys.version_info.minor}"
+    python = str(place / "bin" / "python")
+    if not (place / _WHOLE).exists():
+        rmtree(place, ignore_errors=True)
+        output([sys.executable, "-m", "venv", str(place)])
+        install(python, requirements)
+        (place / _WHOLE).touch()
+    return python
+
+
+def install(python: str, requirements: Sequence[str]) -> None:
+    """Install packages beside that Python; NotRun with pip's reason where that fails."""
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    try:
+        output([*pip, *requirements])
+    except (NotRun, subprocess.TimeoutExpired) as problem:
+        raise NotRun(f"it cannot be installed: {problem}") from problem

@@ -1,0 +1,57 @@
+"""The conformance kit has teeth: each mutant is caught, by exactly the tests that should see it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from batchbridge.testing import DriverConformance
+
+from .mutants import MUTANTS
+
+HERE = Path(__file__).parent
+KIT = {name for name in dir(DriverConformance) if name.startswith("test_")}
+FAILED = re.compile(r"^(?:FAILED|ERROR) \S+::TestMutant::(\w+)", re.MULTILINE)
+AT_ONCE = 3 * (os.cpu_count() or 1)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def caught(mutant: str) -> set[str]:
+    """The tests of the kit that fail on it."""
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "--timeout=100", str(HERE / "mutated.py")],
+        env={**os.environ, "BATCHBRIDGE_MUTANT": mutant, "PYTEST_ADDOPTS": ""},
+        cwd=HERE.parent.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    return set(FAILED.findall(done.stdout))
+
+
+@pytest.fixture(scope="module")
+def runs() -> Iterator[dict[str, Future[set[str]]]]:
+    """All runs at once, for they mostly wait."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {mutant: pool.submit(caught, mutant) for mutant in MUTANTS}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_the_mutant_is_caught(mutant: str, runs: dict[str, Future[set[str]]]) -> None:
+    assert runs[mutant].result() == MUTANTS[mutant].caught_by
+
+
+def test_every_test_of_the_kit_catches_something() -> None:
+    named = {test for mutant in MUTANTS.values() for test in mutant.caught_by}
+    assert sorted(KIT - named) == []
+    assert sorted(named - KIT) == []

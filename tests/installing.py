@@ -43,7 +43,9 @@ class Venv:
         done = self.run(*pip, *offline, *map(str, what))
         assert done.returncode == 0, done.stderr
 
-    def run(self, *command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, cwd: Path | None = None, timeout: float = 100
+    ) -> subprocess.CompletedProcess[str]:
         """Run `command` with this environment first on the path, and a home of its own."""
         home = self.path / "home"
         home.mkdir(exist_ok=True)
@@ -54,7 +56,7 @@ class Venv:
             "LANG": "C.UTF-8",
         }
         return subprocess.run(
-            command, cwd=cwd or home, env=env, capture_output=True, text=True, timeout=100
+            command, cwd=cwd or home, env=env, capture_output=True, text=True, timeout=timeout
         )
 
     def python(self, code: str) -> str:

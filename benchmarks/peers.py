@@ -66,16 +66,16 @@ def environment(name: str, requirements: Sequence[str]) -> str:
     python = str(place / "bin" / "python")
     if not (place / _WHOLE).exists():
         rmtree(place, ignore_errors=True)
-        output([sys.executable, "-m", "venv", str(place)])
+        output([sys.executable, "-m", "venv", "--without-pip", str(place)])
         install(python, requirements)
         (place / _WHOLE).touch()
     return python
 
 
 def install(python: str, requirements: Sequence[str]) -> None:
-    """Install packages beside that Python; NotRun with pip's reason where that fails."""
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    """Install packages for that Python; NotRun with pip's reason where that fails."""
+    pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"]
     try:
-        output([*pip, *requirements])
+        output([*pip, "install", "--quiet", *requirements])
     except (NotRun, subprocess.TimeoutExpired) as problem:
         raise NotRun(f"it cannot be installed: {problem}") from problem

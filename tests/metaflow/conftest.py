@@ -98,9 +98,9 @@ class Place:
         command = [str(Path(self.python).with_name("batchbridge")), *words]
         return subprocess.check_output(command, cwd=self.root, env=self.env, text=True)
 
-    def show(self, flow: str, console: str) -> dict[str, Any]:
+    def show(self, flow: str, console: str, env: dict[str, str] | None = None) -> dict[str, Any]:
         """The run that printed this, as Metaflow's client sees it."""
-        shown = self.flow("show.py", f"{flow}/{run_id_of(console)}")
+        shown = self.flow("show.py", f"{flow}/{run_id_of(console)}", env=env)
         return json.loads(shown.splitlines()[-1])
 
     def job_record(self, ref: str) -> dict[str, Any]:

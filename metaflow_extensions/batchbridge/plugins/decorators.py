@@ -16,14 +16,12 @@ from uuid import uuid4
 
 from metaflow import metaflow_config
 from metaflow.decorators import StepDecorator
-from metaflow.metadata_provider.util import sync_local_metadata_to_datastore
-from metaflow.metaflow_config import DATASTORE_LOCAL_DIR
 from metaflow.plugins.timeout_decorator import get_run_time_limit_for_task
 
+from . import job_metadata
 from .attempts import Attempt, Order, launcher_words
 from .attributes import DEFAULTS, BatchBridgeException, job_form, write_table
 from .refusals import Setting, command_words, objection
-from .task_env import WORKLOAD
 
 
 class BridgeDecorator(StepDecorator):
@@ -187,8 +185,10 @@ class BridgeDecorator(StepDecorator):
         ubf_context: Any,
         inputs: Any,
     ) -> None:
-        """See to it that the working directory goes with the process."""
+        """See to it that the working directory goes with the process, and metadata is whole."""
         self.metadata, self.task_datastore = metadata, task_datastore
+        if job_metadata.is_apart(metadata, task_datastore):
+            job_metadata.complete(metadata, run_id, step_name, task_id)
         scratch = os.environ.pop("BATCHBRIDGE_SCRATCH", None)
         if scratch:
             atexit.register(_remove, scratch, os.getpid())
@@ -203,9 +203,8 @@ class BridgeDecorator(StepDecorator):
         max_user_code_retries: int,
     ) -> None:
         """Send home what the step wrote into a metadata directory of its own."""
-        apart = WORKLOAD in os.environ and self.task_datastore.parent_datastore.TYPE != "local"
-        if apart and self.metadata.TYPE == "local":
-            sync_local_metadata_to_datastore(DATASTORE_LOCAL_DIR, self.task_datastore)
+        if job_metadata.is_apart(self.metadata, self.task_datastore):
+            job_metadata.send_home(self.task_datastore)
 
 
 def _remove(scratch: str, owner: int) -> None:

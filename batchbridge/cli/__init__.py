@@ -18,17 +18,20 @@ from batchbridge.errors import BatchBridgeError
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "submit": ("submitting", "Submit a job, or many, and print the references."),
     "status": ("jobs", "Show where jobs are, now."),
-    "list": ("jobs", "List my jobs on every engine."),
+    "list": ("jobs", "List my jobs on every engine, the newest first."),
     "watch": ("watching", "Show every change of jobs until they end."),
-    "logs": ("logs", "Show what jobs write, live."),
-    "wait": ("watching", "Wait for jobs to end; count them by state and cause."),
+    "logs": ("logs", "Show what jobs write, live, to their end."),
+    "wait": ("watching", "Wait for jobs to end; then count them by state and cause."),
     "cancel": ("jobs", "Ask for the end of jobs."),
-    "resubmit": ("resubmitting", "Submit jobs again, as new jobs."),
-    "explain": ("jobs", "Say why jobs are where they are."),
-    "drivers": ("inspecting", "List the drivers that are installed, and what they can do."),
-    "config": ("inspecting", "Show every setting and where it comes from."),
+    "resubmit": ("resubmitting", "Submit jobs again, as new jobs, and print the references."),
+    "explain": ("jobs", "Say why jobs are where they are, what to do, and where else to look."),
+    "drivers": ("inspecting", "List the installed drivers, and whether they can be used."),
+    "config": ("inspecting", "Show every setting, and where its value comes from."),
     "doctor": ("inspecting", "Look whether every engine can be used from here."),
-    "schema": ("inspecting", "Print the JSON schema of a job."),
+    "schema": (
+        "inspecting",
+        "Print the JSON schema of a job, as in files and in Python.",
+    ),
     "completion": ("inspecting", "Print the script that completes this command in a shell."),
 }
 """Each command's module, and its line in the help: shown without importing the module."""

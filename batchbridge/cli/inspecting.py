@@ -25,7 +25,7 @@ SHELLS: Final = ("bash", "zsh", "fish")
 @click.option("--markdown", is_flag=True, help="What each driver can do, as a table in Markdown.")
 @json_flag
 def drivers_command(markdown: bool, as_json: bool) -> None:
-    """List the drivers that are installed, where they come from, and whether they can be used.
+    """List the installed drivers, and whether they can be used.
 
     A driver that cannot be used is named with the command that mends it; it harms no other.
     """
@@ -49,10 +49,11 @@ def drivers_command(markdown: bool, as_json: bool) -> None:
 @json_flag
 @click.pass_context
 def config_command(ctx: click.Context, profiles: tuple[str, ...], as_json: bool) -> None:
-    """Show every setting of the profiles (all that are defined), and where its value comes from.
+    """Show every setting, and where its value comes from.
 
-    The strongest source wins: flag, environment, batchbridge.toml, the user's config.toml, the
-    site's, the engine's own variable, default. The values of secrets are not shown.
+    It is shown for all profiles that are defined, or for those named. The strongest source wins:
+    flag, environment, batchbridge.toml, the user's config.toml, the site's, the engine's own
+    variable, default. The values of secrets are not shown.
     """
     config = Config.load()
     code = 0
@@ -70,7 +71,7 @@ def config_command(ctx: click.Context, profiles: tuple[str, ...], as_json: bool)
 @json_flag
 @click.pass_context
 def doctor_command(ctx: click.Context, profiles: tuple[str, ...], as_json: bool) -> None:
-    """Look whether every engine can be used from here, and what was left behind.
+    """Look whether every engine can be used from here.
 
     It looks at the profiles that are named, else at all that are defined and at the default one; at
     every driver; at the journal. The exit code is 125 if anything is wrong.
@@ -90,7 +91,7 @@ def doctor_command(ctx: click.Context, profiles: tuple[str, ...], as_json: bool)
 
 @click.command("schema")
 def schema_command() -> None:
-    """Print the JSON schema of a job, as it stands in a file of jobs and in Python."""
+    """Print the JSON schema of a job, as in files and in Python."""
     click.echo(json.dumps(job_schema(), indent=2))
 
 

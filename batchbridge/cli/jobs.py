@@ -25,7 +25,6 @@ HEADING: Final = ("NAME", "STATE", "JOB SET", "AGE", "REFERENCE")
 def status_command(ctx: click.Context, session: Session, wanted: Wanted, as_json: bool) -> None:
     """Show where jobs are, now.
 
-    JOB is a reference, a name, a unique prefix of a reference or of an id, or - for those on stdin.
     The exit code is 0 if all could be asked, whatever their states are.
     """
     found = known(chosen(session, wanted))
@@ -37,11 +36,11 @@ def status_command(ctx: click.Context, session: Session, wanted: Wanted, as_json
 @json_flag
 @click.pass_context
 def list_command(ctx: click.Context, session: Session, wanted: Wanted, as_json: bool) -> None:
-    """List my jobs on every engine, the newest first; with --backend, on that one.
+    """List my jobs on every engine, the newest first.
 
-    These are the jobs of the last week, or of --since, that were submitted from here, and those
-    that the engine in use knows itself. A submit whose outcome is unknown is named on stderr, with
-    the command that settles it.
+    With --backend they are those on that one. They are the jobs of the last week, or of --since,
+    that were submitted from here, and those that the engine in use knows itself. A submit whose
+    outcome is unknown is named on stderr, with the command that settles it.
     """
     found = find(session, wanted)
     if not wanted.states:
@@ -62,10 +61,10 @@ def list_command(ctx: click.Context, session: Session, wanted: Wanted, as_json: 
 def cancel_command(
     ctx: click.Context, session: Session, wanted: Wanted, yes: bool, reason: str
 ) -> None:
-    """Ask for the end of jobs. What becomes of it is observed: batchbridge wait shows it.
+    """Ask for the end of jobs.
 
-    JOB is a reference, a name, a unique prefix of a reference or of an id, or - for those on stdin.
-    Jobs that are over are left as they are.
+    What becomes of it is observed: batchbridge wait shows it. Jobs that are over are left as they
+    are.
     """
     found = known(chosen(session, wanted))
     live = [job for job in found.jobs if not job.done()]
@@ -82,10 +81,7 @@ def cancel_command(
 @json_flag
 @click.pass_context
 def explain_command(ctx: click.Context, session: Session, wanted: Wanted, as_json: bool) -> None:
-    """Say why jobs are where they are, what to do about it, and where else to look.
-
-    JOB is a reference, a name, a unique prefix of a reference or of an id, or - for those on stdin.
-    """
+    """Say why jobs are where they are, what to do, and where else to look."""
     found = known(chosen(session, wanted))
     for job in found.jobs:
         reason, hints = job.explain(), job.hints()

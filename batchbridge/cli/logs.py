@@ -24,12 +24,11 @@ def logs_command(
     no_follow: bool,
     as_json: bool,
 ) -> None:
-    """Show what jobs write, live, to their end: their stdout on stdout, their stderr on stderr.
+    """Show what jobs write, live, to their end.
 
-    JOB is a reference, a name, a unique prefix of a reference or of an id, or - for those on stdin.
-    The bytes are passed on as they are; with --json they are text in events, where what is no UTF-8
-    has become U+FFFD. Several jobs are shown one after the other. What rotation took, and the start
-    of another attempt, is said on stderr.
+    Their stdout is on stdout, their stderr on stderr. The bytes are passed on as they are; with
+    --json they are text in events, where what is no UTF-8 has become U+FFFD. Several jobs are shown
+    one after the other. What rotation took, and the start of another attempt, is said on stderr.
     """
     found = known(chosen(session, wanted))
     jobs = [job for job in reversed(found.jobs) if not failed or _has_failed(job)]

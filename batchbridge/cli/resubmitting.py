@@ -47,8 +47,7 @@ def resubmit_command(
 ) -> None:
     """Submit jobs again, as new jobs, and print the references.
 
-    JOB is a reference, a name, a unique prefix of a reference or of an id, or - for those on stdin.
-    It must have been submitted from here: its command is taken from the journal, and it is
+    A job must have been submitted from here: its command is taken from the journal, and it is
     submitted from the same directory, to the same engine, into the same job set.
 
     With --failed a job that was submitted again already is left out, so that the latest try counts.

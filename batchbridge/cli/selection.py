@@ -77,6 +77,8 @@ class JobsCommand(EngineCommand):
 
     def __init__(self, *args: Any, words: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if words:
+            self.help = f"{self.help}\n\n{_JOB}"
         self._filters = _filters()
         self.params[:0] = [*([_WORDS] if words else []), *self._filters]
 
@@ -262,6 +264,10 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     return [word for word in words if word.startswith(incomplete)]
 
 
+_JOB: Final = (
+    "JOB is a reference, a name, a unique prefix of a reference or of an id, or - for those that "
+    "stdin names, one a line. Names and prefixes are looked for among the jobs of a week."
+)
 _WORDS: Final = click.Argument(["words"], nargs=-1, metavar="[JOB]...", shell_complete=_complete)
 
 

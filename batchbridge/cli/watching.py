@@ -45,11 +45,11 @@ def watch_command(
     verbose: bool,
     as_json: bool,
 ) -> None:
-    """Show every change of jobs until they end: as a table on a terminal, as lines elsewhere.
+    """Show every change of jobs until they end.
 
-    JOB is a reference, a name, a unique prefix of a reference or of an id, or - for those on stdin.
-    The exit code is the job's own; of several jobs 0 if all succeeded, else 1. Ctrl-C stops the
-    watching, not the jobs; with --logs a second one, soon after, cancels the job.
+    On a terminal it is a table, elsewhere a line for each change. The exit code is the job's own;
+    of several jobs 0 if all succeeded, else 1. Ctrl-C stops the watching, not the jobs; with --logs
+    a second one, soon after, cancels the job.
     """
     found = chosen(session, wanted)
     changes = Changes(as_json=as_json, verbose=verbose, err=logs)
@@ -70,11 +70,11 @@ def watch_command(
 def wait_command(
     ctx: click.Context, session: Session, wanted: Wanted, timeout: str | None, as_json: bool
 ) -> None:
-    """Wait for jobs to end; then count them by state and cause, on stderr.
+    """Wait for jobs to end; then count them by state and cause.
 
-    JOB is a reference, a name, a unique prefix of a reference or of an id, or - for those on stdin.
-    Those that do not succeed are named as they end; --json prints each as it ends. The exit code is
-    the job's own; of several jobs 0 if all succeeded, else 1; 125 if --timeout has passed.
+    The count is on stderr. Those that do not succeed are named as they end; --json prints each as
+    it ends. The exit code is the job's own; of several jobs 0 if all succeeded, else 1; 125 if
+    --timeout has passed.
     """
     seconds = None if timeout is None else read_time("timeout", timeout)
     found = chosen(session, wanted)

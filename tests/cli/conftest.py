@@ -32,6 +32,9 @@ class Line:
         assert "Traceback" not in result.stderr, shown
         return result
 
+    def debug(self, *args: str) -> Result:
+        return CliRunner().invoke(cli, ["--debug", *args])
+
     def submit(self, *args: str) -> str:
         """The reference of a job that was submitted."""
         return self("submit", *args).stdout.strip()

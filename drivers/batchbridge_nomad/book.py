@@ -47,26 +47,25 @@ class Book:
             self._jobs = {id: job for id, job in self._jobs.items() if id in wanted}
 
     def told(self, line: Line) -> tuple[Known, ...]:
-        """Note what the stream says; each job of which that is news, once."""
-        news: dict[str, Known] = {}
+        """Note what the stream says; each job that it speaks of, once.
+
+        One that it speaks of again is told again: its reader may not have been told before.
+        """
+        told: dict[str, Known] = {}
         with self._lock:
             for event in line.events:
                 said = event.payload.allocation or event.payload.evaluation
-                before = self._jobs.get(said.job_id) if said else None
-                if said is None or before is None:
-                    continue
-                after = _with(before, said)
-                if after is not before:
-                    self._jobs[after.id] = news[after.id] = after
-        return tuple(news.values())
+                job = self._jobs.get(said.job_id) if said else None
+                if said is not None and job is not None:
+                    self._jobs[job.id] = told[job.id] = _with(job, said)
+        return tuple(told.values())
 
 
 def _with(job: Known, said: Alloc | Evaluation) -> Known:
     if isinstance(said, Evaluation):
-        stops = said.triggered_by == "job-deregister" and not job.stopped
+        stops = said.triggered_by == "job-deregister"
         return replace(job, stopped=True, waiting=False) if stops else job
-    allocs = _merged(job.allocs, (said,))
-    return job if allocs == job.allocs else replace(job, allocs=allocs, waiting=False)
+    return replace(job, allocs=_merged(job.allocs, (said,)), waiting=False)
 
 
 def _merged(older: tuple[Alloc, ...], newer: tuple[Alloc, ...]) -> tuple[Alloc, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os.path
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import chain, islice
 from typing import Any
 
 from batchbridge.driver import BatchDriver, Capabilities
@@ -35,7 +35,7 @@ from batchbridge.model import (
     Stream,
     Submission,
 )
-from batchbridge.streams import bridged
+from batchbridge.streams import bridged, mapped
 from batchbridge_nomad import events, explain, jobspec, logs, translate
 from batchbridge_nomad.api import Api, Place
 from batchbridge_nomad.book import Book
@@ -98,8 +98,7 @@ class NomadDriver(BatchDriver[NomadSettings]):
 
     def submit(self, submissions: Sequence[Submission]) -> Iterator[Receipt]:
         """Register each, create-only. A job that Nomad refuses is a receipt in its words."""
-        for submission in submissions:
-            yield self._submit(self.scope_of(submission), submission)
+        yield from mapped(self._submit, submissions)
 
     def snapshot(self, scope: Scope, known: Collection[str]) -> Batch:
         """The history of each known job; Absent where Nomad denies it, asked for by itself."""
@@ -112,8 +111,8 @@ class NomadDriver(BatchDriver[NomadSettings]):
 
     def cancel(self, refs: Sequence[JobRef], *, reason: str) -> None:
         """Deregister each, those without an allocation first. Nomad keeps no reason."""
-        for ref in sorted(refs, key=self._placed):
-            self._api.deregister(self._place(ref.scope), ref.id)
+        for _ in mapped(self._deregister, sorted(refs, key=self._placed)):
+            pass
 
     def read_logs(
         self,
@@ -145,20 +144,26 @@ class NomadDriver(BatchDriver[NomadSettings]):
         say nothing at all.
         """
         place, book = self._place(scope), self._book(scope)
-        now = self._api.index(place)
-        book.clear()
-        stream = events.Stream(self._api, place, int(cursor) if cursor else now)
+        index = self._api.index(place)
+        if cursor is None:
+            book.clear()
+        stream = events.Stream(self._api, place, int(cursor or index))
         with closing(bridged(stream.read, stream.break_off)) as lines:
-            self._await_first(place, lines)
-            yield Batch(cursor=cursor or str(now))
-            yield from _follow(lines, book, known, int(cursor or 0))
+            first = self._first(place, lines)
+            if cursor is not None:
+                first = _at_cursor(chain([first], lines), int(cursor))
+            yield Batch()
+            yield from _follow(chain([first], lines), book, known)
 
-    def list(self, job_set: str | None) -> Iterator[Listed]:
-        """The jobs of that set, or of this user, in the settings' namespace."""
+    def list(self, job_set: str | None, user: str | None) -> Iterator[Listed]:
+        """The jobs of that set and that user in the settings' namespace."""
         scope: Scope = (self.settings.namespace,)
-        name, value = ("job_set", job_set) if job_set else ("user", getpass.getuser())
-        where = f"Meta.{jobspec.RESERVED}{name} == {json.dumps(value)}"
-        place = self._place(scope)
+        place, wanted = self._place(scope), {"job_set": job_set, "user": user}
+        where = " and ".join(
+            f"Meta.{jobspec.RESERVED}{name} == {json.dumps(value)}"
+            for name, value in wanted.items()
+            if value is not None
+        )
         jobs = self._api.jobs(place, prefix=jobspec.PREFIX, where=where)
         allocs = self._allocs(place, [job.id for job in jobs])
         return (_listing(scope, job, allocs.get(job.id, [])) for job in jobs)
@@ -214,11 +219,15 @@ class NomadDriver(BatchDriver[NomadSettings]):
         with self._lock:
             return self._books.setdefault(scope, Book())
 
+    def _deregister(self, ref: JobRef) -> None:
+        self._api.deregister(self._place(ref.scope), ref.id)
+
     def _placed(self, ref: JobRef) -> bool:
         job = self._book(ref.scope).get(ref.id)
         return job is None or bool(job.allocs)
 
-    def _submit(self, scope: Scope, submission: Submission) -> Receipt:
+    def _submit(self, submission: Submission) -> Receipt:
+        scope = self.scope_of(submission)
         key, job_id = submission.key, jobspec.job_id(submission.key)
         try:
             payload = self.render(submission)
@@ -280,11 +289,11 @@ class NomadDriver(BatchDriver[NomadSettings]):
                 job = book.enter(fresh)
         return job.allocs[attempt - 1] if job and attempt <= len(job.allocs) else None
 
-    def _await_first(self, place: Place, lines: Iterator[Line | None]) -> None:
+    def _first(self, place: Place, lines: Iterator[Line | None]) -> Line:
         """The first line, which only a stream that is allowed has."""
-        for _ in range(FIRST_LINE):
-            if next(lines, None) is not None:
-                return
+        for line in islice(lines, FIRST_LINE):
+            if line is not None:
+                return line
         self._api.index(place)
         raise AuthError(
             "Nomad's event stream says nothing, as it does to a token that may not read it",
@@ -292,9 +301,19 @@ class NomadDriver(BatchDriver[NomadSettings]):
         )
 
 
-def _follow(
-    lines: Iterator[Line | None], book: Book, known: Followed, start: int
-) -> Iterator[Batch]:
+def _at_cursor(lines: Iterator[Line | None], cursor: int) -> Line:
+    """The line that the cursor stands for: Nomad sends it again where it still has it.
+
+    It gives no other sign of a gap; one that has moved on, or begun anew, starts elsewhere.
+    """
+    told = (line for line in islice(lines, FIRST_LINE) if line is not None and line.index)
+    line = next(told, None)
+    if line is None or line.index != cursor:
+        raise CursorExpired(f"Nomad's event stream no longer leads on from {cursor}")
+    return line
+
+
+def _follow(lines: Iterator[Line | None], book: Book, known: Followed) -> Iterator[Batch]:
     looked = time.monotonic()
     for line in lines:
         if time.monotonic() - looked > PRUNE:
@@ -302,11 +321,9 @@ def _follow(
             looked = time.monotonic()
         if line is None or not line.index:
             yield Batch()
-            continue
-        if line.index < start:
-            raise CursorExpired(f"Nomad is at {line.index}, before {start}: it began anew")
-        told = [seen for job in book.told(line) for seen in translate.history(job)]
-        yield Batch(tuple(told), str(line.index))
+        else:
+            told = [seen for job in book.told(line) for seen in translate.history(job)]
+            yield Batch(tuple(told), str(line.index))
 
 
 def _beginning(ids: Iterable[str]) -> str:

@@ -2,8 +2,9 @@
 
 A cursor is ``file:position:offset``: the next byte's file and place in it, and how far that was
 from the oldest file that was kept. Nomad counts offsets from the oldest file, which rotation takes
-away; so each answer's first frame is checked against the file and place that were meant, and where
-they differ all is read from the oldest file on, up to that place.
+away; so each answer's first frame is held against the file and place that were meant, and where
+they differ all is read from the oldest file on. Bytes are counted here, because a frame's own
+offset is exact neither where a file grew meanwhile nor at a file's end.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ PAGE = 1 << 20
 
 
 class Frame(msgspec.Struct, rename="pascal", frozen=True):
-    """Some bytes of one file. `offset`: where they end in it."""
+    """Some bytes of one file. `offset`, in an answer's first: where Nomad's first read ended."""
 
     data: bytes = b""
     file: str = ""
@@ -37,11 +38,6 @@ class Frame(msgspec.Struct, rename="pascal", frozen=True):
     def number(self) -> int:
         """Which of the rotated files: ``alloc/logs/main.stdout.3`` is 3."""
         return int(self.file.rpartition(".")[2])
-
-    @property
-    def start(self) -> tuple[int, int]:
-        """The file, and the place in it, of the first byte."""
-        return self.number, self.offset - len(self.data)
 
 
 _FRAME = msgspec.json.Decoder(Frame)
@@ -87,19 +83,48 @@ class Part:
     whole: bool  #: it was read to its end
 
 
+class Astray(Exception):
+    """The offset led elsewhere: rotation has taken the oldest file."""
+
+
 def collect(found: Iterable[Frame], cursor: Cursor) -> Part:
     """The bytes from `cursor` on, a page at most, of frames that begin at its offset."""
     data, at, offset, gap = bytearray(), cursor.place, cursor.offset, False
-    for frame in found:
+    for number, position, some in _located(found, cursor):
         if len(data) >= PAGE:
             return Part(bytes(data), Cursor(*at, offset), gap, whole=False)
-        offset += len(frame.data)
-        if (frame.number, frame.offset) <= at or not frame.data:
+        offset += len(some)
+        if (number, position + len(some)) <= at:
             continue
-        gap = gap or not _leads_on(at, frame.start)
-        data += frame.data[max(0, at[1] - frame.start[1]) if frame.number == at[0] else 0 :]
-        at = (frame.number, frame.offset)
+        gap = gap or not _leads_on(at, (number, position))
+        skip = at[1] - position if number == at[0] else 0
+        data += some[max(0, skip) :]
+        at = (number, position + len(some))
     return Part(bytes(data), Cursor(*at, offset), gap, whole=True)
+
+
+def _located(found: Iterable[Frame], cursor: Cursor) -> Iterator[tuple[int, int, bytes]]:
+    """The bytes of each frame, with their file and their place in it."""
+    at: tuple[int, int] | None = None
+    for frame in (frame for frame in found if frame.data):
+        if at is None:
+            position = _first_place(frame, cursor)
+        else:
+            position = at[1] if frame.number == at[0] else 0
+        yield frame.number, position, frame.data
+        at = (frame.number, position + len(frame.data))
+
+
+def _first_place(frame: Frame, cursor: Cursor) -> int:
+    """Where an answer's first frame begins, if it is where the cursor means; else Astray."""
+    if cursor.offset == 0:
+        return 0
+    lowest = frame.offset - len(frame.data)
+    if frame.number == cursor.file and lowest <= cursor.position <= frame.offset:
+        return cursor.position
+    if frame.number == cursor.file + 1 and lowest <= 0:
+        return 0
+    raise Astray
 
 
 def _leads_on(at: tuple[int, int], start: tuple[int, int]) -> bool:
@@ -126,12 +151,14 @@ class Log:
         return LogPage(part.data, str(part.after), ended and part.whole, part.gap)
 
     def _part(self, cursor: Cursor) -> Part:
-        part = self._read(cursor)
-        # Nothing at all may mean that rotation left less than the offset counts.
-        led_astray = not part.data and cursor.file > 0 and self._end() != cursor.place
-        if cursor.offset and (part.gap or led_astray):
-            return self._read(replace(cursor, offset=0))
-        return part
+        try:
+            part = self._read(cursor)
+            # Nothing at all may mean that rotation left less than the offset counts.
+            if part.data or cursor.file == 0 or self._end() == cursor.place:
+                return part
+        except Astray:
+            pass
+        return self._read(replace(cursor, offset=0))
 
     def _read(self, cursor: Cursor) -> Part:
         with self._frames(origin="start", offset=cursor.offset) as found:
@@ -140,7 +167,7 @@ class Log:
     def _end(self) -> tuple[int, int] | None:
         """The file and the place in it where the log ends now."""
         with self._frames(origin="end", offset=1) as found:
-            return next(((f.number, f.offset) for f in found if f.data), None)
+            return next(((f.number, f.offset - 1 + len(f.data)) for f in found if f.data), None)
 
     @contextmanager
     def _frames(self, *, origin: str, offset: int) -> Iterator[Iterator[Frame]]:
@@ -160,9 +187,11 @@ def _chunks(body: Readable) -> Iterator[bytes]:
 
 
 def _none(cursor: Cursor, words: str, ended: bool) -> LogPage:
-    """The page where there is no log: not yet, or no longer."""
-    if "not started yet" in words:
-        return LogPage(b"", str(cursor), eof=ended)
+    """The page where there is no log: not yet, or no longer.
+
+    An allocation that its client has not heard of is as unknown as one that was collected.
+    """
     if "No path to node" in words:
         raise TransportError(f"the job's node cannot be asked for its logs: {words}")
-    return LogPage(b"", str(cursor), eof=True, truncated=True)
+    collected = ended and "not started yet" not in words
+    return LogPage(b"", str(cursor), eof=ended, truncated=collected)

@@ -68,8 +68,10 @@ class Supervisor:
             self.expire()
             self.start()
             self.prune()
-            if self.rested() and self.leave():
-                return
+            if self.rested():
+                if self.leave():
+                    return
+                continue
             self.wait()
             self.reap()
             self.listen()
@@ -131,7 +133,8 @@ class Supervisor:
         """Whether there has been nothing to do for long enough."""
         if self.running or self.children or len(self.queue):
             self.busy_at = time.monotonic()
-        return time.monotonic() - self.busy_at > IDLE
+            return False
+        return time.monotonic() - self.busy_at >= IDLE
 
     def leave(self) -> bool:
         """Stop listening, then look once more: a job submitted meanwhile must not be left alone."""

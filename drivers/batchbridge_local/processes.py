@@ -106,6 +106,17 @@ def _ask(belongs: Callable[[int], int], pid: int) -> int:
         return -1
 
 
+def signal_pipe(*numbers: int) -> int:
+    """Let these signals be bytes in a pipe, of which the reading end is returned."""
+    receive, send = os.pipe()
+    for fd in (receive, send):
+        os.set_blocking(fd, False)
+    signal.set_wakeup_fd(send, warn_on_full_buffer=False)
+    for number in numbers:
+        signal.signal(number, lambda *_: None)
+    return receive
+
+
 def oom_counter() -> Path | None:
     """The file in which the system counts OOM kills among our processes, where it tells."""
     for line in _lines(PROC / "self/cgroup"):

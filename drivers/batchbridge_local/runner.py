@@ -53,9 +53,10 @@ def _hand_on(spool: Spool) -> None:
 
 
 def _run(spool: Spool, id: str, job: Job, oom: Path | None) -> None:
-    wakeup = _listen()
+    wakeup = processes.signal_pipe(signal.SIGTERM, signal.SIGCHLD)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     step("runner:forked")
-    claim = _claim()
+    claim = our_claim()
     if not spool.claim(id, claim):
         return  # an earlier supervisor's runner was faster
     step("runner:claimed")
@@ -67,9 +68,10 @@ def _run(spool: Spool, id: str, job: Job, oom: Path | None) -> None:
     _finish(spool, id, end)
 
 
-def _claim() -> Claim:
+def our_claim(end: End | None = None) -> Claim:
+    """What this process records when it takes a job: to run it, or to end it unstarted."""
     pid = os.getpid()
-    return Claim(pid, processes.identity(pid), processes.boot(), os.uname().nodename, now())
+    return Claim(pid, processes.identity(pid), processes.boot(), os.uname().nodename, now(), end)
 
 
 def _outcome(spool: Spool, job: Job, claim: Claim, wakeup: int) -> End:
@@ -155,18 +157,6 @@ def _why(error: OSError, job: Job) -> str:
 
 
 # -- waiting for it --------------------------------------------------------------------------
-
-
-def _listen() -> int:
-    """Let SIGTERM and the end of a child be bytes in a pipe, which is returned."""
-    receive, send = os.pipe()
-    os.set_blocking(send, False)
-    os.set_blocking(receive, False)
-    signal.set_wakeup_fd(send, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGCHLD):
-        signal.signal(number, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    return receive
 
 
 def _wait(pid: int, job: Job, wakeup: int) -> tuple[int, Wish | None]:

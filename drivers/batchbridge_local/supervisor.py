@@ -57,7 +57,7 @@ class Supervisor:
         self.not_before = 0.0
         self.next_look = self.next_pruning = 0.0
         self.busy_at = time.monotonic()
-        self.wakeup = _listen()
+        self.wakeup = processes.signal_pipe(signal.SIGCHLD)
         self.fifo = _open_fifo(spool)
 
     def serve(self) -> None:
@@ -284,7 +284,7 @@ class Supervisor:
     def end_unstarted(self, id: str, end: End) -> None:
         """Claim a queued job so that nobody can run it, and end it."""
         with suppress(OSError):  # a full disk: the next look tries again
-            self.spool.claim(id, _claim(end))
+            self.spool.claim(id, runner.our_claim(end))
             step("supervisor:claimed")
             self.meet(id)
 
@@ -295,12 +295,6 @@ class Supervisor:
             self.finished.add(id)
 
 
-def _claim(end: End) -> Claim:
-    pid = os.getpid()
-    node = os.uname().nodename
-    return Claim(pid, processes.identity(pid), processes.boot(), node, now(), end)
-
-
 def _abandoned(claim: Claim) -> End:
     """End what a dead runner left, and say what is known."""
     if claim.boot != processes.boot():
@@ -309,16 +303,6 @@ def _abandoned(claim: Claim) -> End:
         processes.kill_session(claim.pid, claim.identity)
         why = f"its runner (pid {claim.pid}) was killed, so nobody saw how it ended"
     return End("FAILED", now(), cause="UNKNOWN", message=why)
-
-
-def _listen() -> int:
-    """Let the end of a child be a byte in a pipe, which is returned."""
-    receive, send = os.pipe()
-    for fd in (receive, send):
-        os.set_blocking(fd, False)
-    signal.set_wakeup_fd(send, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    return receive
 
 
 def _open_fifo(spool: Spool) -> int:

@@ -106,7 +106,8 @@ class JobSpec:
             _check(_VARIABLE.fullmatch(name) is not None, "env", f"{name!r} is no variable name")
         twice = sorted(self.env.keys() & self.secrets.keys())
         _check(not twice, "secrets", f"{', '.join(twice)} is named in env too")
-        _check(_no_nul(self), "command", "holds a NUL byte")
+        for name in _TEXTS:
+            _check_text(name, getattr(self, name))
 
     @classmethod
     def parse(cls, form: Mapping[str, Any]) -> Self:
@@ -147,8 +148,15 @@ def _check(holds: bool, path: str, problem: str) -> None:
         raise SpecError(f"{path} {problem}", path=path)
 
 
-def _no_nul(spec: JobSpec) -> bool:
-    return not any("\0" in text for text in (*spec.command, *spec.env.values(), spec.name))
+_TEXTS = ("command", "name", "env", "secrets", "image", "workdir", "upload", "labels", "job_set")
+_UNPAIRED = re.compile("[\ud800-\udfff]")  # how Python holds bytes of an argument that are no UTF-8
+
+
+def _check_text(path: str, value: str | Iterable[str] | Mapping[str, str] | None) -> None:
+    texts = (value,) if isinstance(value, str) else value or ()
+    for text in (*texts, *(value.values() if isinstance(value, Mapping) else ())):
+        _check("\0" not in text, path, "holds a NUL byte")
+        _check(not _UNPAIRED.search(text), path, "holds what is not UTF-8")
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

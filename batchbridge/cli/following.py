@@ -16,6 +16,7 @@ import click
 
 from batchbridge.cli.console import coloured, emit, note
 from batchbridge.client import Job, cancel, news
+from batchbridge.configfiles import printable
 from batchbridge.errors import BatchBridgeError, LogsUnavailable, NoSuchJob
 from batchbridge.ledger import Event
 from batchbridge.logs import Decoder, LogChunk
@@ -107,7 +108,7 @@ class Output:
 
 def called(job: Job) -> str:
     """What to call a job when speaking of it: its name and, as names are shared, its id."""
-    return f"{job.name} ({job.ref.id})" if job.name else job.ref.id
+    return f"{printable(job.name)} ({job.ref.id})" if job.name else job.ref.id
 
 
 def how(record: Record) -> str:
@@ -146,8 +147,8 @@ def _line(event: Event) -> str:
     moment = time.strftime("%H:%M:%S", time.localtime(event.at or event.observed_at))
     attempt = f"attempt {record.attempt}" if record.attempt > 1 else ""
     inferred = "(inferred)" if event.inferred else ""
-    facts = (attempt, record.node, record.message, inferred)
-    name = event.name or event.ref.id
+    facts = (attempt, record.node, printable(record.message), inferred)
+    name = printable(event.name) or event.ref.id
     return " ".join((moment, name, shown(record), *filter(None, facts)))
 
 

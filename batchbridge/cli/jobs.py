@@ -15,6 +15,7 @@ from batchbridge.cli.resubmitting import tell_unknown
 from batchbridge.cli.selection import WINDOW, JobsCommand, Wanted, ask, chosen, find, known
 from batchbridge.cli.session import Session
 from batchbridge.client import Job
+from batchbridge.configfiles import printable
 
 HEADING: Final = ("NAME", "STATE", "JOB SET", "AGE", "REFERENCE")
 
@@ -89,7 +90,7 @@ def explain_command(ctx: click.Context, session: Session, wanted: Wanted, as_jso
         if as_json:
             emit({**job.to_json(), "summary": summary, "remedy": remedy, "hints": dict(hints)})
             continue
-        facts = (job.record.message, summary)
+        facts = (printable(job.record.message), summary)
         click.echo(f"{job.ref}: {'; '.join([how(job.record), *filter(None, facts)])}")
         for line in filter(None, (remedy, *(f"{k}: {v}" for k, v in hints.items()))):
             click.echo(f"  → {line}")
@@ -110,7 +111,8 @@ def show(jobs: Iterable[Job], *, as_json: bool) -> None:
 def _row(job: Job) -> Sequence[str]:
     record = job.record
     age = _age(time.time() - record.submitted_at) if record.submitted_at else ""
-    return job.name or "-", shown(record), job.job_set or "-", age or "-", str(job.ref)
+    name, job_set = printable(job.name), printable(job.job_set)
+    return name or "-", shown(record), job_set or "-", age or "-", str(job.ref)
 
 
 def _age(seconds: float) -> str:

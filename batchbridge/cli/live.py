@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from batchbridge.cli.console import on_terminal
 from batchbridge.cli.following import called, how, summary
 from batchbridge.client import Job
+from batchbridge.configfiles import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -95,6 +96,7 @@ def _table(jobs: Sequence[Job], *, rows: int) -> Table:
     for job in shown:
         record = job.record
         state = Text(how(record), style=_STYLES.get(str(record.state), ""))
-        cells = (Text(text) for text in (str(record.attempt), record.node, record.message))
+        message = printable(record.message)
+        cells = (Text(text) for text in (str(record.attempt), record.node, message))
         drawn.add_row(Text(called(job)), state, *cells)
     return drawn

@@ -84,6 +84,12 @@ def test_the_table_is_whole_and_aligned(bb, three):
     assert len(starts) == 1
 
 
+def test_a_name_cannot_control_the_terminal(bb):
+    bb.ended("--name", "a\x1b[31mb\nc", "--", "true")
+    for line in bb("list").stdout.splitlines()[1:]:
+        assert line.startswith(r"'a\x1b[31mb\nc'  SUCCEEDED")
+
+
 def test_a_job_as_json_has_the_documented_fields(bb, three):
     (job,) = bb.json("status", "bad")
     assert list(job) == [

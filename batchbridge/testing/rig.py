@@ -104,6 +104,10 @@ class Rig:
 
     # -- observing ---------------------------------------------------------------------------
 
+    def record(self, ref: JobRef) -> Record:
+        """What is concluded of that job so far."""
+        return self.records.get(ref.id) or Record(ref.id)
+
     def told(self, ref: JobRef, driver: Driver | None = None) -> list[Seen | Absent]:
         """What one snapshot says of that job."""
         batch = (driver or self.driver).snapshot(ref.scope, [ref.id])
@@ -111,7 +115,7 @@ class Rig:
 
     def look(self, ref: JobRef, driver: Driver | None = None) -> Record:
         """Take one snapshot and fold it, as the hub does."""
-        record = self.records.get(ref.id) or Record(ref.id)
+        record = self.record(ref)
         for observation in (*self.told(ref, driver), Tick(time.time())):
             record, _ = fold(record, observation)
         self.records[ref.id] = record
@@ -143,7 +147,7 @@ class Rig:
     def cancel(self, *refs: JobRef) -> None:
         """Ask for their end, with the intent that the core would note first."""
         for ref in refs:
-            record = self.records.get(ref.id) or Record(ref.id)
+            record = self.record(ref)
             intent = Intent(Cause.CANCELLED, time.time(), message="the kit asked")
             self.records[ref.id], _ = fold(record, intent)
         self.driver.cancel(refs, reason="the kit asked")
@@ -160,8 +164,7 @@ class Rig:
     ) -> Iterator[LogPage]:
         """The pages of the first attempt to its end; the job need not have ended."""
         for _ in poll(self.patience, longest=0.02):
-            record = self.records.get(ref.id) or Record(ref.id)
-            ended = record.ended(1) or self.look(ref).ended(1)
+            ended = self.record(ref).ended(1) or self.look(ref).ended(1)
             page = (driver or self.driver).read_logs(ref, 1, stream, cursor, ended=ended, wait=0.2)
             yield page
             if page.eof:
@@ -176,6 +179,7 @@ class Rig:
 
     def clean(self) -> None:
         """Leave nothing running."""
-        for scope in {ref.scope for ref in self.refs}:
-            refs = [ref for ref in self.refs if ref.scope == scope]
+        going = [ref for ref in self.refs if not self.record(ref).terminal]
+        for scope in {ref.scope for ref in going}:
+            refs = [ref for ref in going if ref.scope == scope]
             self.driver.cancel(refs, reason="the test is over")

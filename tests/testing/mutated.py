@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
 from . import test_conformance_reference as correct
 from .mutants import MUTANTS
-from .reference import ReferenceDriver, Settings
 
 MUTANT = MUTANTS[os.environ["BATCHBRIDGE_MUTANT"]]
 
 
 class TestMutant(correct.TestReference):
-    @pytest.fixture
-    def driver(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pace: None
-    ) -> ReferenceDriver:
-        MUTANT.patch(monkeypatch)
-        root = tmp_path / "engine"
-        root.mkdir()
-        return MUTANT.driver(Settings(root))
+    kind = MUTANT.driver
 
-    @pytest.fixture
-    def unreachable(self, tmp_path: Path) -> ReferenceDriver:
-        return MUTANT.driver(Settings(tmp_path / "elsewhere"))
+    @pytest.fixture(autouse=True)
+    def _broken_core(self, monkeypatch: pytest.MonkeyPatch, pace: None) -> None:
+        MUTANT.patch(monkeypatch)
 
     @pytest.fixture
     def patience(self) -> float:

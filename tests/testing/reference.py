@@ -1,4 +1,4 @@
-"""A small correct driver of a small engine: a directory, and a process for each job.
+"""A small correct driver of a small engine: a directory, and a process that runs what is sent.
 
 The engine writes one line for each thing that happens into the file `events`; where a line stands
 orders it. Mutants of this driver prove that the conformance kit has teeth.
@@ -7,10 +7,13 @@ orders it. Mutants of this driver prove that the conformance kit has teeth.
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -43,11 +46,25 @@ PAGE = 1 << 16
 @dataclass(frozen=True)
 class Settings:
     root: Path = setting(help="the directory")
+    engine: Path = setting(help="the socket of the engine")
 
 
 @dataclass(frozen=True)
 class Options:
     exclusive: bool = setting(False, help="run when no other exclusive job runs")
+
+
+@contextmanager
+def running_engine() -> Iterator[Path]:
+    """The socket of an engine that runs meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="bb-") as directory:
+        address = Path(directory) / "engine"
+        with subprocess.Popen([sys.executable, "-IS", RUNNER, address]) as engine:
+            while not address.is_socket():
+                assert engine.poll() is None
+                time.sleep(0.005)
+            yield address
+            engine.kill()
 
 
 class ReferenceDriver(BatchDriver[Settings]):
@@ -117,10 +134,12 @@ class ReferenceDriver(BatchDriver[Settings]):
         given = self.render(submission) | {
             "env": self.environment(submission),
             "workdir": submission.spec.workdir or str(job / "work"),
+            "job": str(job),
         }
         (job / "work").mkdir(exist_ok=True)
-        command = [sys.executable, "-ISc", RUNNER.read_text(), str(job)]
-        subprocess.run(command, input=json.dumps(given).encode(), check=True)
+        with socket.socket(socket.AF_UNIX) as engine:
+            engine.connect(str(self.settings.engine))
+            engine.sendall(json.dumps(given).encode())
 
     def environment(self, submission: Submission) -> dict[str, str]:
         secrets = {name: secret.reveal() for name, secret in submission.secrets.items()}

@@ -13,21 +13,22 @@ from .reference import ReferenceDriver, Settings
 
 class TestReference(DriverConformance):
     allowed_skips = frozenset()
+    kind = ReferenceDriver
 
     @pytest.fixture
-    def moment(self) -> float:
-        return 0.4
-
-    @pytest.fixture
-    def driver(self, tmp_path: Path) -> ReferenceDriver:
+    def driver(self, tmp_path: Path, engine: Path) -> ReferenceDriver:
         root = tmp_path / "engine"
         root.mkdir()
-        return ReferenceDriver(Settings(root))
+        return self.kind(Settings(root, engine))
 
     @pytest.fixture
     def unreachable(self, tmp_path: Path) -> ReferenceDriver:
-        return ReferenceDriver(Settings(tmp_path / "elsewhere"))
+        return self.kind(Settings(tmp_path / "elsewhere", tmp_path / "elsewhere"))
 
     @pytest.fixture
     def crowd(self) -> dict[str, object]:
         return {"options": {"exclusive": True}}
+
+    @pytest.fixture
+    def moment(self) -> float:
+        return 0.4

@@ -12,11 +12,11 @@ from typing import TypeAlias
 import click
 
 from batchbridge import registry
-from batchbridge.cli.console import complain, json_flag, note
+from batchbridge.cli.console import complain, note
 from batchbridge.cli.following import called
 from batchbridge.cli.selection import JobsCommand, Wanted, chosen, find, known
 from batchbridge.cli.session import Session
-from batchbridge.cli.watching import Mode, verbose_flag
+from batchbridge.cli.watching import Mode, mode_flags
 from batchbridge.client import Client, Job
 from batchbridge.errors import BatchBridgeError, NoSuchJob, UsageError
 from batchbridge.journal import Entry, Journal
@@ -29,10 +29,7 @@ Again: TypeAlias = tuple[Entry, str]
 @click.command("resubmit", cls=JobsCommand)
 @click.option("--failed", metavar="JOB_SET", help="The jobs of that set that FAILED or are LOST.")
 @click.option("--key", metavar="TEXT", help="An open submit, under its own key: nothing twice.")
-@click.option("-f", "--follow", is_flag=True, help="Show states and output until the end.")
-@click.option("--wait", is_flag=True, help="Wait silently until the end.")
-@verbose_flag
-@json_flag
+@mode_flags
 @click.pass_context
 def resubmit_command(
     ctx: click.Context,
@@ -40,10 +37,7 @@ def resubmit_command(
     wanted: Wanted,
     failed: str | None,
     key: str | None,
-    follow: bool,
-    wait: bool,
-    verbose: bool,
-    as_json: bool,
+    mode: Mode,
 ) -> None:
     """Submit jobs again, as new jobs, and print the references.
 
@@ -61,7 +55,7 @@ def resubmit_command(
         again = _failed(session, failed)
     else:
         again = _named(session, wanted)
-    ctx.exit(_submit(again, Mode(follow, wait, as_json, verbose)))
+    ctx.exit(_submit(again, mode))
 
 
 def tell_unknown(session: Session, *, since: float, job_set: str | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import click
 
@@ -44,8 +44,11 @@ class Session:
 class EngineCommand(click.Command):
     """A command whose flags grow by the settings of the engine that its arguments choose.
 
-    Its function gets a ``session``.
+    Its function gets a ``session``. Unless it `submits`, a default engine that cannot be used is no
+    error yet: references may name others.
     """
+
+    submits: ClassVar[bool] = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -85,15 +88,17 @@ class EngineCommand(click.Command):
             return super().invoke(ctx)
 
     def _driver(self, ctx: click.Context, args: Sequence[str]) -> DriverClass | None:
-        """The driver of the chosen engine; None where only help is asked for and it is unusable."""
+        """The driver of the chosen engine; None where it is unusable and need not be used."""
+        chosen = self._chosen(ctx, args)
         try:
             config = Config.load()
-            name = self._chosen(ctx, args) or config.default_profile
+            name = chosen or config.default_profile
             return registry.load(config.profiles().get(name, name))
         except BatchBridgeError:
-            if ctx.resilient_parsing or set(ctx.help_option_names) & set(args):
-                return None
-            raise
+            needed = self.submits or chosen is not None
+            if needed and not ctx.resilient_parsing and not set(ctx.help_option_names) & set(args):
+                raise
+            return None
 
     def _chosen(self, ctx: click.Context, args: Sequence[str]) -> str | None:
         """The engine that `args` name: found before they can be parsed, since it adds flags."""

@@ -9,11 +9,11 @@ from typing import Any, Final
 import click
 
 from batchbridge.cli.bulk import Many
-from batchbridge.cli.console import json_flag, note
+from batchbridge.cli.console import note
 from batchbridge.cli.flags import FIELDS, form_of, job_flags, options_help
 from batchbridge.cli.manyjobs import Array, Form, read
 from batchbridge.cli.session import EngineCommand, Session, options_of
-from batchbridge.cli.watching import Mode, verbose_flag
+from batchbridge.cli.watching import Mode, mode_flags
 from batchbridge.errors import BatchBridgeError, UsageError
 
 STORE: Final = "setting_store"
@@ -21,6 +21,8 @@ STORE: Final = "setting_store"
 
 class SubmitCommand(EngineCommand):
     """Its flags are the fields of a job; its help lists the options of the chosen driver too."""
+
+    submits = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -42,12 +44,9 @@ class SubmitCommand(EngineCommand):
 @click.option("--key", metavar="TEXT", help="The same key again is the same job, not another.")
 @click.option("--file", "path", metavar="PATH", help="Submit the jobs of a .yaml or .jsonl file.")
 @click.option("--array", metavar="FIRST-LAST[%BOUND]", help="Submit one job for each index.")
-@click.option("-f", "--follow", is_flag=True, help="Show states and output until it ends.")
-@click.option("--wait", is_flag=True, help="Wait silently until it ends.")
 @click.option("--dry-run", is_flag=True, help="Print what would be sent to the engine, as JSON.")
 @click.option("--store", STORE, metavar="PLACE", help="Where uploads go that do not fit.")
-@verbose_flag
-@json_flag
+@mode_flags
 @click.pass_context
 def submit_command(
     ctx: click.Context,
@@ -57,11 +56,8 @@ def submit_command(
     key: str | None,
     path: str | None,
     array: str | None,
-    follow: bool,
-    wait: bool,
     dry_run: bool,
-    verbose: bool,
-    as_json: bool,
+    mode: Mode,
     **fields: Any,
 ) -> None:
     """Submit a job, or many, and print the references.
@@ -83,7 +79,6 @@ def submit_command(
     Their keys are --key and the index, so that the same command with the same --key goes on where
     it stopped and makes nothing twice. This client holds the BOUND while it submits.
     """
-    mode = Mode(follow, wait, as_json, verbose)
     form = _form(words, form_of(fields))
     _tell_withheld(session)
     if path is None and array is None:

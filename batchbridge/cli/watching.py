@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import wraps
+from typing import Any, Final
 
 import click
 
@@ -169,3 +170,19 @@ class Mode:
             else:
                 wait_for(jobs, timeout=None, as_json=self.as_json, name_failed=False)
         return exit_status(jobs)
+
+
+def mode_flags(function: Callable[..., None]) -> Callable[..., None]:
+    """The flags that say what happens once jobs are submitted; `function` gets them as ``mode``."""
+
+    @click.option("-f", "--follow", is_flag=True, help="Show states and output until the end.")
+    @click.option("--wait", is_flag=True, help="Wait silently until the end.")
+    @verbose_flag
+    @json_flag
+    @wraps(function)
+    def call(
+        *args: Any, follow: bool, wait: bool, as_json: bool, verbose: bool, **rest: Any
+    ) -> None:
+        function(*args, mode=Mode(follow, wait, as_json, verbose), **rest)
+
+    return call

@@ -161,6 +161,14 @@ def test_list_without_an_engines_answer_shows_the_rest_and_is_125(bb, three, wor
     assert "error: local://" in result.stderr
 
 
+def test_a_default_engine_that_cannot_be_used_hides_no_other(bb, three, monkeypatch):
+    monkeypatch.setenv("BATCHBRIDGE_PROFILE", "nope")
+    assert names(bb.json("status", three[0])) == ["good"]
+    assert bb("logs", three[1]).stderr == "why\n"
+    assert set(names(bb.json("list", code=125))) == {"gone", "bad", "good"}
+    assert "no driver is named 'nope'" in bb("submit", "--", "true", code=2).stderr
+
+
 def test_what_is_older_than_a_week_is_counted_and_shown_on_demand(bb, three, world, monkeypatch):
     monkeypatch.setattr("batchbridge.cli.selection.WINDOW", -60.0)
     assert "older than" in bb("list").stderr

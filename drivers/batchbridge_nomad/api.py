@@ -47,6 +47,7 @@ class _Nomad(NamedTuple):
     job: endpoints.Job
     jobs: endpoints.Jobs
     allocations: endpoints.Allocations
+    variable: endpoints.Variable
 
 
 class Api:
@@ -108,6 +109,25 @@ class Api:
     def deregister(self, place: Place, job_id: str) -> None:
         """Ask Nomad to stop a job; one that it does not hold is fine."""
         self._call(lambda: self._at(place).job.deregister_job(job_id))
+
+    # -- variables (python-nomad drops the namespace, so each call names it) ------------------
+
+    def write_variable(
+        self, place: Place, path: str, items: Mapping[str, str], *, new: bool
+    ) -> None:
+        """Write a variable. Conflict where it has to be `new`, and is not."""
+        body, cas = {"Path": path, "Items": dict(items)}, 0 if new else None
+        self._call(
+            lambda: self._at(place).variable.create_variable(
+                path, body, namespace=place.namespace, cas=cas
+            )
+        )
+
+    def delete_variable(self, place: Place, path: str) -> None:
+        """Delete a variable; one that is not there is fine."""
+        self._call(
+            lambda: self._at(place).variable.delete_variable(path, namespace=place.namespace)
+        )
 
     # -- what python-nomad cannot say --------------------------------------------------------
 
@@ -203,6 +223,7 @@ class Api:
                     endpoints.Job(**named),
                     endpoints.Jobs(**named),
                     endpoints.Allocations(**named),
+                    endpoints.Variable(**named),
                 )
             return self._clients[place]
 

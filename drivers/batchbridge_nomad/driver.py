@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os.path
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import chain, islice
 from typing import Any
 
@@ -36,13 +35,14 @@ from batchbridge.model import (
     Submission,
 )
 from batchbridge.streams import bridged, mapped
-from batchbridge_nomad import events, explain, jobspec, logs, translate
+from batchbridge_nomad import events, explain, jobs, jobspec, logs, translate
 from batchbridge_nomad.api import Api, Place
 from batchbridge_nomad.book import Book
-from batchbridge_nomad.replies import Refused
+from batchbridge_nomad.replies import Conflict, Refused, Unauthorized
+from batchbridge_nomad.script import variable_path
 from batchbridge_nomad.settings import NomadOptions, NomadSettings
 from batchbridge_nomad.translate import Known
-from batchbridge_nomad.wire import Alloc, Job, Line, seconds
+from batchbridge_nomad.wire import Alloc, Job, Line
 
 ONE_BY_ONE = 8
 """Up to so many jobs are asked for each by itself; more are taken from lists."""
@@ -52,6 +52,9 @@ FIRST_LINE = 5
 
 PRUNE = 60.0
 """Seconds between two looks at which jobs are still followed."""
+
+UNTOLD = "@"
+"""How a cursor begins before the stream has told anything: it proves nothing when resumed."""
 
 ALREADY_THERE = "job already exists"
 
@@ -74,6 +77,7 @@ class NomadDriver(BatchDriver[NomadSettings]):
         gpu="accounted",
         image=True,
         upload=256 * 1024,
+        secrets=True,
         labels=True,
         list=True,
         explain=True,
@@ -105,8 +109,7 @@ class NomadDriver(BatchDriver[NomadSettings]):
         few = len(known) <= ONE_BY_ONE
         found = self._each(scope, known) if few else self._listed(scope, known)
         book, at = self._book(scope), time.time()
-        jobs = [book.enter(job) for job in found.values()]
-        told = [seen for job in jobs for seen in translate.history(job)]
+        told = [seen for job in found.values() for seen in translate.history(book.enter(job))]
         return Batch((*told, *(Absent(id, at) for id in known if id not in found)))
 
     def cancel(self, refs: Sequence[JobRef], *, reason: str) -> None:
@@ -145,28 +148,26 @@ class NomadDriver(BatchDriver[NomadSettings]):
         """
         place, book = self._place(scope), self._book(scope)
         index = self._api.index(place)
-        if cursor is None:
+        resumed = cursor is not None and not cursor.startswith(UNTOLD)
+        if not resumed:
             book.clear()
-        stream = events.Stream(self._api, place, int(cursor or index))
+        start = int(cursor.removeprefix(UNTOLD)) if cursor else index
+        stream = events.Stream(self._api, place, start)
         with closing(bridged(stream.read, stream.break_off)) as lines:
             first = self._first(place, lines)
-            if cursor is not None:
-                first = _at_cursor(chain([first], lines), int(cursor))
-            yield Batch()
+            if resumed:
+                first = _at_cursor(chain([first], lines), start)
+            yield Batch(cursor=cursor or f"{UNTOLD}{start}")
             yield from _follow(chain([first], lines), book, known)
 
     def list(self, job_set: str | None, user: str | None) -> Iterator[Listed]:
         """The jobs of that set and that user in the settings' namespace."""
         scope: Scope = (self.settings.namespace,)
-        place, wanted = self._place(scope), {"job_set": job_set, "user": user}
-        where = " and ".join(
-            f"Meta.{jobspec.RESERVED}{name} == {json.dumps(value)}"
-            for name, value in wanted.items()
-            if value is not None
-        )
-        jobs = self._api.jobs(place, prefix=jobspec.PREFIX, where=where)
-        allocs = self._allocs(place, [job.id for job in jobs])
-        return (_listing(scope, job, allocs.get(job.id, [])) for job in jobs)
+        place = self._place(scope)
+        where = jobs.where({"job_set": job_set, "user": user})
+        found = self._api.jobs(place, prefix=jobspec.PREFIX, where=where)
+        allocs = self._allocs(place, [job.id for job in found])
+        return (jobs.listed(scope, job, allocs.get(job.id, [])) for job in found)
 
     def explain(self, ref: JobRef) -> Explanation | None:
         """Why it waits, from the scheduler's last look at it."""
@@ -189,6 +190,13 @@ class NomadDriver(BatchDriver[NomadSettings]):
             "status": f"nomad job status {at}",
             "logs": f"nomad alloc logs -job {at}",
         }
+
+    def release(self, refs: Sequence[JobRef]) -> None:
+        """Delete the variables that held their secrets."""
+        for ref in refs:
+            job = self._book(ref.scope).get(ref.id) or self._each(ref.scope, [ref.id]).get(ref.id)
+            if job is not None and job.secrets:
+                self._api.delete_variable(self._place(ref.scope), variable_path(ref.id))
 
     def probe(self) -> Iterable[Check]:
         """Whether Nomad answers, and whether the token may read the namespace."""
@@ -227,18 +235,47 @@ class NomadDriver(BatchDriver[NomadSettings]):
         return job is None or bool(job.allocs)
 
     def _submit(self, submission: Submission) -> Receipt:
-        scope = self.scope_of(submission)
-        key, job_id = submission.key, jobspec.job_id(submission.key)
+        key, scope = submission.key, self.scope_of(submission)
+        payload = self.render(submission)
         try:
-            payload = self.render(submission)
-            self._api.register(self._place(scope), payload)
+            with self._secrets(scope, submission):
+                self._api.register(self._place(scope), payload)
         except Refused as error:
             if ALREADY_THERE in str(error):
                 return self._repeated(scope, submission)
             return Receipt(key, error=Rejected(f"Nomad refuses the job: {error}"))
-        meta = payload["Job"]["Meta"]
-        self._book(scope).enter(_known(Job(id=job_id, meta=meta, submit_time=time.time_ns()), []))
-        return Receipt(key, id=job_id, created=True)
+        made = Job(payload["Job"]["ID"], submit_time=time.time_ns(), meta=payload["Job"]["Meta"])
+        self._book(scope).enter(jobs.known(made, []))
+        return Receipt(key, id=made.id, created=True)
+
+    @contextmanager
+    def _secrets(self, scope: Scope, submission: Submission) -> Iterator[None]:
+        """Write the job's secrets first; take them back where it is refused, if they are new.
+
+        Those of a job that is there already are left as they are.
+        """
+        if not submission.secrets:
+            yield
+            return
+        place, job_id = self._place(scope), jobspec.job_id(submission.key)
+        path = variable_path(job_id)
+        values = {name: secret.reveal() for name, secret in submission.secrets.items()}
+        try:
+            self._api.write_variable(place, path, values, new=True)
+        except Conflict:
+            if self._api.job(place, job_id) is None:
+                self._api.write_variable(place, path, values, new=False)
+        except Unauthorized as error:
+            remedy = f'the token needs: variables {{ path "{variable_path("*")}" {{ ... }} }}'
+            raise AuthError(
+                f"the job's secrets cannot be written: {error}", remedy=remedy
+            ) from error
+        try:
+            yield
+        except Refused as error:
+            if ALREADY_THERE not in str(error):
+                self._api.delete_variable(place, path)
+            raise
 
     def _repeated(self, scope: Scope, submission: Submission) -> Receipt:
         """The answer to a key whose job is there already."""
@@ -246,13 +283,13 @@ class NomadDriver(BatchDriver[NomadSettings]):
         job = self._api.job(self._place(scope), job_id)
         if job is None:
             raise TransportError(f"Nomad refused {job_id} as known, and then did not know it")
-        if (job.meta or {}).get(jobspec.RESERVED + "digest") != submission.digest:
-            conflict = KeyConflict(
-                f"the key {key!r} belongs to the job {job_id}, whose spec is another",
-                remedy="use another key, or submit the same spec",
-            )
-            return Receipt(key, error=conflict)
-        return Receipt(key, id=job_id, created=False)
+        if jobs.digest(job) == submission.digest:
+            return Receipt(key, id=job_id, created=False)
+        conflict = KeyConflict(
+            f"the key {key!r} belongs to the job {job_id}, whose spec is another",
+            remedy="use another key, or submit the same spec",
+        )
+        return Receipt(key, error=conflict)
 
     def _each(self, scope: Scope, ids: Collection[str]) -> dict[str, Known]:
         """What Nomad knows of each, asked for by itself: the job before its allocations.
@@ -263,16 +300,15 @@ class NomadDriver(BatchDriver[NomadSettings]):
         for job_id in ids:
             job = self._api.job(place, job_id)
             if job is not None:
-                found[job_id] = _known(job, self._api.allocations_of(place, job_id))
+                found[job_id] = jobs.known(job, self._api.allocations_of(place, job_id))
         return found
 
     def _listed(self, scope: Scope, ids: Collection[str]) -> dict[str, Known]:
         """What Nomad knows of many, by two lists; who is in neither is asked for by itself."""
         place = self._place(scope)
-        jobs = self._api.jobs(place, prefix=_beginning(ids))
-        wanted = {job.id: job for job in jobs if job.id in ids}
+        listed = [job for job in self._api.jobs(place, prefix=_beginning(ids)) if job.id in ids]
         allocs = self._allocs(place, ids)
-        found = {id: _known(job, allocs.get(id, [])) for id, job in wanted.items()}
+        found = {job.id: jobs.known(job, allocs.get(job.id, [])) for job in listed}
         return {**found, **self._each(scope, [id for id in ids if id not in found])}
 
     def _allocs(self, place: Place, ids: Collection[str]) -> Mapping[str, Sequence[Alloc]]:
@@ -329,33 +365,6 @@ def _follow(lines: Iterator[Line | None], book: Book, known: Followed) -> Iterat
 def _beginning(ids: Iterable[str]) -> str:
     """What all these ids begin with; the keys of one day have much in common."""
     return os.path.commonprefix(list(ids))  # noqa: RUF071 - by characters is what is meant
-
-
-def _known(job: Job, allocs: Sequence[Alloc]) -> Known:
-    meta = job.meta or {}
-    limit = meta.get(jobspec.RESERVED + "timeout")
-    return Known(
-        job.id,
-        tuple(sorted(allocs, key=lambda alloc: (alloc.create_index, alloc.id))),
-        submitted_at=seconds(job.submit_time),
-        stopped=job.stop,
-        waiting=job.status == "pending" and not job.stop,
-        reruns=jobspec.RESERVED + "reruns" in meta,
-        timeout=float(limit) if limit else None,
-    )
-
-
-def _listing(scope: Scope, job: Job, allocs: Sequence[Alloc]) -> Listed:
-    meta = job.meta or {}
-    return Listed(
-        scope,
-        job.name,
-        meta.get(jobspec.RESERVED + "job_set", ""),
-        meta.get(jobspec.RESERVED + "user", ""),
-        translate.history(_known(job, allocs))[-1],
-        seconds(job.submit_time),
-        jobspec.labels_of(meta),
-    )
 
 
 def _check(name: str, look: Callable[[], str]) -> Check:

@@ -15,7 +15,7 @@ from typing import Any
 
 from batchbridge.errors import SpecError
 from batchbridge.model import JobSpec, Submission
-from batchbridge_nomad.script import PLACE, script, template, unsafe
+from batchbridge_nomad.script import PLACE, script, secrets_template, template, unsafe
 from batchbridge_nomad.settings import Affinity, Constraint, NomadOptions, Spread, Volume
 from batchbridge_nomad.wire import TASK
 
@@ -89,6 +89,7 @@ def meta(submission: Submission) -> dict[str, str]:
         "job_set": submission.job_set,
         "user": submission.user,
         "reruns": "true" if spec.reruns else "",
+        "secrets": "true" if submission.secrets else "",
         "timeout": f"{math.ceil(spec.timeout)}" if spec.timeout else "",
     }
     return {**spec.labels, **{RESERVED + name: value for name, value in said.items() if value}}
@@ -123,13 +124,18 @@ def task(submission: Submission, options: NomadOptions, site: Site) -> dict[str,
         Driver=driver,
         Config=config(spec, options, driver),
         Env={name: value for name, value in spec.env.items() if name not in hidden},
-        Templates=[template(text)],
+        Templates=[template(text), *_secrets(submission)],
         Resources=resources(spec, options, site),
         KillSignal="SIGTERM",
         KillTimeout=_nanoseconds(options.kill_timeout),
         LogConfig={"MaxFiles": LOG_FILES, "MaxFileSizeMB": LOG_MB},
         VolumeMounts=[_mount(n, volume) for n, volume in enumerate(options.volumes)],
     )
+
+
+def _secrets(submission: Submission) -> list[dict[str, Any]]:
+    names = submission.secrets
+    return [secrets_template(job_id(submission.key), names)] if names else []
 
 
 def task_driver(spec: JobSpec, options: NomadOptions) -> str:

@@ -32,6 +32,10 @@ class Refused(BatchBridgeError):
     """Nomad understood, and said no."""
 
 
+class Conflict(Refused):
+    """409: somebody else has written that object."""
+
+
 class Unauthorized(AuthError):
     """The token was refused; another one may not be."""
 
@@ -49,8 +53,8 @@ def problem(status: int, text: str, headers: Mapping[str, str]) -> BatchBridgeEr
         return RateLimited("Nomad allows no more connections", retry_after=_seconds(headers))
     if "no path to region" in low:
         return ConfigError(f"Nomad: {words}", remedy="nomad server members lists the regions")
-    if status == 404:
-        return Missing(words)
+    if status in _KINDS:
+        return _KINDS[status](words)
     if status in (502, 503, 504) or (status == 500 and any(word in low for word in PASSING)):
         return TransportError(f"Nomad cannot answer now: {words}")
     return Refused(words)
@@ -66,6 +70,9 @@ def unreachable(error: RequestException, address: str) -> BatchBridgeError:
     return TransportError(
         f"{address} cannot be reached: {error}", remedy="check the address, and that Nomad runs"
     )
+
+
+_KINDS: Mapping[int, type[BatchBridgeError]] = {404: Missing, 409: Conflict}
 
 
 def _seconds(headers: Mapping[str, str]) -> float:

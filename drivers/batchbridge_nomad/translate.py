@@ -49,6 +49,7 @@ class Known:
     submitted_at: float | None = None
     stopped: bool = False  #: it was deregistered: Nomad places nothing more
     waiting: bool = False  #: Nomad means to place it, and has not
+    secrets: bool = False  #: a variable was written for it
     reruns: bool = False  #: it may be run again, as its submitter said
     timeout: float | None = None  #: the limit that its script enforces
 

@@ -25,8 +25,22 @@ with warnings.catch_warnings():  # Metaflow imports it before its extensions, an
 
 REPO = Path(__file__).parents[2]
 FLOWS = Path(__file__).parent / "flows"
-DEADLINE = 90.0
+DEADLINE = 110.0
 """Seconds that anything here may take."""
+
+OLD = os.environ.get("BATCHBRIDGE_OLD_METAFLOW_PYTHON")
+"""A Python with the oldest Metaflow that is supported, and batchbridge."""
+
+PYTHONS = [
+    pytest.param(sys.executable, id="newest"),
+    pytest.param(
+        OLD,
+        id="oldest",
+        marks=pytest.mark.skipif(
+            not OLD, reason="BATCHBRIDGE_OLD_METAFLOW_PYTHON is not set; make test sets it"
+        ),
+    ),
+]
 
 
 def eventually(holds: Callable[[], object], what: str, within: float = DEADLINE) -> None:

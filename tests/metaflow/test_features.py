@@ -10,14 +10,18 @@ from typing import Any
 
 import pytest
 
-from .conftest import Place, run_id_of
+from .conftest import PYTHONS, Place, run_id_of
+
+pytestmark = pytest.mark.timeout(300)  # whole flows, of several processes each
 
 Steps = dict[str, list[dict[str, Any]]]
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    made = Place(tmp_path_factory.mktemp("features"))
+@pytest.fixture(scope="module", params=PYTHONS)
+def place(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Place]:
+    made = Place(tmp_path_factory.mktemp("features"), request.param)
     yield made
     made.end_all()
 

@@ -19,6 +19,8 @@ from batchbridge.client import Job
 
 from .conftest import DEADLINE, Place, eventually
 
+pytestmark = pytest.mark.timeout(300)  # whole flows, of several processes each
+
 GRACE = {"BATCHBRIDGE_LOCAL_GRACE": "1"}
 RETRY = ("--with", "retry:times=1,minutes_between_retries=0")
 

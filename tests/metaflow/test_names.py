@@ -14,6 +14,8 @@ from metaflow_extensions.batchbridge.toplevel import toplevel
 
 from .conftest import FLOWS, Place
 
+pytestmark = pytest.mark.timeout(300)  # whole flows, of several processes each
+
 PLAIN = """
 from metaflow import FlowSpec, retry, step
 

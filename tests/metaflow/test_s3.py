@@ -7,6 +7,7 @@ import io
 import tarfile
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import pytest
 
 from localdev.s3_server import Running, s3_client
 
-from .conftest import Place, eventually, run_id_of
+from .conftest import DEADLINE, PYTHONS, Place, eventually, run_id_of
+
+pytestmark = pytest.mark.timeout(300)  # whole flows, of several processes each
 
 CANARY = "canary-7f3a9c"
 
@@ -49,19 +52,22 @@ def everything_stored(server: Running) -> Iterator[bytes]:
         yield data
         if data[:2] == b"\x1f\x8b":
             yield gzip.decompress(data)
+        if tarfile.is_tarfile(io.BytesIO(data)):
             with tarfile.open(fileobj=io.BytesIO(data)) as tar:
                 yield from (tar.extractfile(m).read() for m in tar if m.isfile())  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("python", PYTHONS)
 def test_a_flow_over_s3_and_its_secrets(
-    place: Place, env: dict[str, str], s3_server: Running
+    place: Place, env: dict[str, str], s3_server: Running, python: str
 ) -> None:
     """Artifacts, logs, a card, metadata and a retry; then the search for the canary."""
+    place = replace(place, python=python)
     process = place.start("s3_flow.py", "run", "--place", str(place.root), env=env)
     eventually(lambda: place.marks() or process.poll() is not None, "the step begins")
     seen = "\0".join(arguments())
     (place.root / "marks" / "go").write_text("on")
-    console, _ = process.communicate(timeout=90)
+    console, _ = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, console
     assert CANARY not in seen
     assert "s3_flow.py" in seen

@@ -1,0 +1,94 @@
+"""Connections to Armada: encryption, keepalive, and who we are."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from pathlib import Path
+
+import grpc
+
+from batchbridge.errors import ConfigError
+from batchbridge.secrets import Credential
+from batchbridge_armada.settings import ArmadaSettings
+
+HERE = ("localhost", "127.0.0.1", "[::1]")
+
+PLAIN_OPTIONS = [
+    ("grpc.primary_user_agent", "batchbridge"),
+    # A page of jobs' details holds whole pod specs.
+    ("grpc.max_receive_message_length", 64 << 20),
+]
+
+KEEPALIVE = [
+    # The server says nothing on a stream where nothing happens, and takes a ping each 10 s.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+class Identity:
+    """Who we are, in the words of a call's metadata."""
+
+    def __init__(self, settings: ArmadaSettings) -> None:
+        self._user = settings.username
+        if self._user:
+            self._credential = Credential(
+                "password", settings.password, file=settings.password_file
+            )
+        else:
+            self._credential = Credential(
+                "token",
+                settings.token,
+                file=settings.token_file,
+                command=settings.token_command,
+            )
+
+    def metadata(self) -> Metadata:
+        """What is sent along with a call."""
+        value = self._credential.get()
+        if self._user:
+            pair = b64encode(f"{self._user}:{value or ''}".encode()).decode()
+            return (("authorization", f"basic {pair}"),)
+        return (("authorization", f"Bearer {value}"),) if value else ()
+
+    def refused(self, sent: Metadata) -> bool:
+        """The server did not accept `sent`: whether another call may have more success."""
+        return self._credential.refused(self._credential.get()) or self.metadata() != sent
+
+
+def connect(settings: ArmadaSettings, address: str, *, keepalive: bool) -> grpc.Channel:
+    """A channel, which connects at the first call. ConfigError where a file cannot be read."""
+    options = [*PLAIN_OPTIONS, *(KEEPALIVE if keepalive else ())]
+    if not encrypted(settings, address):
+        return grpc.insecure_channel(address, options=options)
+    if settings.tls_server_name:
+        options.append(("grpc.ssl_target_name_override", settings.tls_server_name))
+    return grpc.secure_channel(address, _credentials(settings), options=options)
+
+
+def encrypted(settings: ArmadaSettings, address: str) -> bool:
+    """Whether calls to that address are."""
+    if settings.tls == "auto":
+        return address.rpartition(":")[0] not in HERE
+    return settings.tls == "on"
+
+
+def _credentials(settings: ArmadaSettings) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(
+        root_certificates=_content(settings.ca_cert),
+        private_key=_content(settings.client_key),
+        certificate_chain=_content(settings.client_cert),
+    )
+
+
+def _content(path: str) -> bytes | None:
+    if not path:
+        return None
+    try:
+        return Path(path).expanduser().read_bytes()
+    except OSError as error:
+        raise ConfigError(f"a certificate cannot be read: {error}") from error

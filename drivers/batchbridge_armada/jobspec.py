@@ -1,0 +1,206 @@
+"""Submission -> what SubmitJobs takes, as the JSON values of Armada's and Kubernetes' APIs. Pure.
+
+The pod has one container of ours. What a later reader needs to know of the job stands in its
+annotations, since Armada keeps them in every view of it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+from batchbridge.errors import SpecError
+from batchbridge.model import JobSpec, Scope, Submission
+from batchbridge_armada.script import command, escaped
+from batchbridge_armada.settings import ArmadaOptions, Volume
+
+CONTAINER = "main"
+"""The name of the container that runs the command."""
+
+OURS = "batchbridge/"
+"""How the names of our annotations begin."""
+
+FAIL_FAST = "armadaproject.io/failFast"
+GANG = "armadaproject.io/gang"
+
+_LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
+_LABEL_NAME = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+
+
+def client_id(scope: Scope, key: str) -> str:
+    """By what Armada knows the same submit again: in a queue, whatever the job set."""
+    return "bb-" + sha256("\0".join((*scope, key)).encode()).hexdigest()
+
+
+def item(
+    submission: Submission, options: ArmadaOptions, *, scope: Scope, namespace: str
+) -> dict[str, Any]:
+    """The JobSubmitRequestItem. SpecError where what is asked for cannot be written."""
+    return _given(
+        client_id=client_id(scope, submission.key),
+        priority=options.priority,
+        namespace=options.namespace or namespace,
+        labels=labels(submission.spec),
+        annotations=kept_beside(submission, options),
+        external_job_uri=options.external_job_uri,
+        pod_specs=[pod(submission, options)],
+    )
+
+
+def labels(spec: JobSpec) -> dict[str, str]:
+    """The user's labels, which become the pod's."""
+    for name, value in spec.labels.items():
+        if not (_LABEL_NAME.fullmatch(name) and _LABEL.fullmatch(value)):
+            raise SpecError(
+                f"labels: Kubernetes takes no {name}={value}",
+                path="labels",
+                remedy="use up to 63 letters, digits, '-', '_' and '.', or options.annotations",
+            )
+    return dict(spec.labels)
+
+
+def kept_beside(submission: Submission, options: ArmadaOptions) -> dict[str, str]:
+    """What a later reader needs, and what Armada is told by annotation."""
+    taken = next((name for name in options.annotations if name.startswith(OURS)), None)
+    if taken:
+        raise SpecError(f"annotations: {taken!r} begins with {OURS}", path="options.annotations")
+    spec = submission.spec
+    said = {
+        "key": submission.key,
+        "digest": submission.digest,
+        "job-set": submission.job_set,
+        "user": submission.user,
+        "name": spec.name,
+        "reruns": "true" if spec.reruns else "false",
+    }
+    return {
+        **options.annotations,
+        **{OURS + name: value for name, value in said.items() if value},
+        **({} if spec.reruns else {FAIL_FAST: "true"}),
+        **_gang(submission, options),
+    }
+
+
+def _gang(submission: Submission, options: ArmadaOptions) -> dict[str, str]:
+    gang = submission.gang
+    if gang is None or gang.size < 2:
+        return {}
+    said = {
+        GANG + "Id": gang.id,
+        GANG + "Cardinality": str(gang.size),
+        GANG + "NodeUniformityLabel": options.gang_label,
+    }
+    return {name: value for name, value in said.items() if value}
+
+
+def pod(submission: Submission, options: ArmadaOptions) -> dict[str, Any]:
+    """The pod spec: ours over the user's own."""
+    spec, base = submission.spec, options.pod
+    ours = _given(
+        activeDeadlineSeconds=math.ceil(spec.timeout) if spec.timeout else None,
+        terminationGracePeriodSeconds=math.ceil(options.grace),
+        priorityClassName=options.priority_class,
+        serviceAccountName=options.service_account,
+        nodeSelector={**base.get("nodeSelector", {}), **options.node_selector},
+        tolerations=[*base.get("tolerations", ()), *_tolerations(options)],
+        imagePullSecrets=[*base.get("imagePullSecrets", ()), *_pull_secrets(options)],
+        volumes=[*base.get("volumes", ()), *_volumes(options)],
+    )
+    return {
+        **base,
+        "restartPolicy": "Never",
+        **ours,
+        "containers": _containers(submission, options),
+    }
+
+
+def _containers(submission: Submission, options: ArmadaOptions) -> list[dict[str, Any]]:
+    """Ours, merged into the user's first, and the user's others."""
+    first, *others = options.pod.get("containers") or [{}]
+    return [container(submission, options, first), *others]
+
+
+def container(
+    submission: Submission, options: ArmadaOptions, base: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The container that runs the command."""
+    spec = submission.spec
+    image = spec.image or base.get("image")
+    if not image:
+        raise SpecError(
+            "image: Armada runs containers, and needs one", path="image", remedy="set image"
+        )
+    ours = _given(
+        name=CONTAINER,
+        image=image,
+        command=command(submission),
+        workingDir=None if submission.files else spec.workdir,
+        env=[*base.get("env", ()), *_env(spec, options)],
+        resources=resources(spec, options, base.get("resources", {})),
+        volumeMounts=[*base.get("volumeMounts", ()), *_mounts(options)],
+    )
+    return {**{k: v for k, v in base.items() if k != "args"}, **ours}
+
+
+def resources(spec: JobSpec, options: ArmadaOptions, base: Mapping[str, Any]) -> dict[str, Any]:
+    """What is asked for, as both request and limit: Armada takes nothing else."""
+    asked = {
+        "cpu": None if spec.cpu is None else f"{max(round(spec.cpu * 1000), 1)}m",
+        "memory": None if spec.memory is None else str(spec.memory),
+        "ephemeral-storage": None if spec.disk is None else str(spec.disk),
+        options.gpu_resource: str(spec.gpu) if spec.gpu else None,
+    }
+    ours = {name: amount for name, amount in asked.items() if amount is not None}
+    limits = {**base.get("requests", {}), **base.get("limits", {}), **ours}
+    # Armada fills in what is missing, but refuses a container that asks for nothing.
+    limits = limits or {"cpu": "1"}
+    return {**base, "requests": limits, "limits": limits}
+
+
+def _env(spec: JobSpec, options: ArmadaOptions) -> list[dict[str, Any]]:
+    twice = spec.env.keys() & options.secret_env.keys()
+    if twice:
+        raise SpecError(
+            f"secret_env: {', '.join(sorted(twice))} is named in env too", path="options.secret_env"
+        )
+    plain = [{"name": name, "value": escaped(value)} for name, value in spec.env.items()]
+    kept = [
+        {"name": name, "valueFrom": {"secretKeyRef": {"name": ref.secret, "key": ref.key}}}
+        for name, ref in options.secret_env.items()
+    ]
+    return [*plain, *kept]
+
+
+def _tolerations(options: ArmadaOptions) -> list[dict[str, Any]]:
+    return [
+        _given(key=t.key, operator=t.operator, value=t.value, effect=t.effect)
+        for t in options.tolerations
+    ]
+
+
+def _pull_secrets(options: ArmadaOptions) -> list[dict[str, Any]]:
+    return [{"name": name} for name in options.image_pull_secrets]
+
+
+def _volumes(options: ArmadaOptions) -> list[dict[str, Any]]:
+    return [{"name": _volume(n), **volume.source} for n, volume in enumerate(options.volumes)]
+
+
+def _mounts(options: ArmadaOptions) -> list[dict[str, Any]]:
+    return [_mount(n, volume) for n, volume in enumerate(options.volumes)]
+
+
+def _mount(number: int, volume: Volume) -> dict[str, Any]:
+    return {"name": _volume(number), "mountPath": volume.path, "readOnly": volume.read_only}
+
+
+def _volume(number: int) -> str:
+    return f"batchbridge-{number}"
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    """The fields that say something."""
+    return {name: value for name, value in fields.items() if value not in (None, "", [], {})}

@@ -1,0 +1,77 @@
+"""Reading a job's output: where its last run is, and the next lines from there."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batchbridge.model import LogPage
+from batchbridge_armada.logs import Cursor, page
+from batchbridge_armada.refusals import Missing, NotStarted
+
+if TYPE_CHECKING:
+    from armada_client.armada.job_pb2 import JobDetails
+
+    from batchbridge_armada.api import Api
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run's pod is."""
+
+    run: str
+    cluster: str
+    namespace: str
+
+
+class Pages:
+    """The output of jobs. Safe from several threads."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._lock = threading.Lock()
+        self._places: dict[tuple[str, int], Place] = {}
+
+    def next(self, job_id: str, attempt: int, cursor: str | None, *, ended: bool) -> LogPage:
+        """The next lines of that attempt's run; none before it has started."""
+        place = self._place(job_id, attempt, ended)
+        at = Cursor.parse(cursor)
+        if place is None:
+            return LogPage(b"", str(at), eof=ended)
+        if at.run != place.run:
+            at = Cursor(place.run)
+        try:
+            lines = self._api.logs(place.cluster, job_id, place.namespace, at.stamp)
+        except NotStarted:
+            return LogPage(b"", str(at), eof=ended)
+        except Missing:
+            # Not there yet; or gone, with whatever it had that was not read.
+            return LogPage(b"", str(at), eof=ended, truncated=ended)
+        found = page(lines, at, ended=ended)
+        if found.eof:
+            self._forget(job_id, attempt)
+        return found
+
+    def _place(self, job_id: str, attempt: int, ended: bool) -> Place | None:
+        with self._lock:
+            place = self._places.get((job_id, attempt))
+        if place is None:
+            details = self._api.details([job_id]).get(job_id)
+            place = _last(details, ended) if details else None
+            if place is not None:
+                with self._lock:
+                    self._places[job_id, attempt] = place
+        return place
+
+    def _forget(self, job_id: str, attempt: int) -> None:
+        with self._lock:
+            self._places.pop((job_id, attempt), None)
+
+
+def _last(job: JobDetails, ended: bool) -> Place | None:
+    """The last run; one that is over belongs to an attempt that is."""
+    run = next((run for run in job.job_runs if run.run_id == job.latest_run_id), None)
+    if run is None or (run.finished_ts.seconds and not ended):
+        return None
+    return Place(run.run_id, run.cluster, job.namespace)

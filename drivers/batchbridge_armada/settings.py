@@ -1,0 +1,131 @@
+"""How an Armada is reached, and what a job may ask of it: flags, profile keys, docs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from batchbridge.driver import Duration, setting
+
+AUTHORITIES = ("token", "token_file", "token_command", "username")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmadaSettings:
+    """Where Armada is and who asks."""
+
+    address: str = setting(
+        "localhost:50051",
+        help="host:port of the server's gRPC",
+        address=True,
+    )
+    queue: str = setting("", help="queue of jobs that name none", inert=True)
+    namespace: str = setting(
+        "default", help="Kubernetes namespace of jobs that name none", inert=True
+    )
+    tls: Literal["auto", "on", "off"] = setting(
+        "auto",
+        help="encryption; auto: on, but to this machine; off: anybody in between reads all",
+    )
+    ca_cert: str = setting("", help="file with the CA's certificates; empty: gRPC's own")
+    client_cert: str = setting("", help="our certificate")
+    client_key: str = setting("", help="the key of our certificate")
+    tls_server_name: str = setting("", help="name expected in the server's certificate")
+    token: str = setting("", help="bearer token", secret=True)
+    token_file: str = setting("", help="file with the bearer token, read again when refused")
+    token_command: str = setting(
+        "", help="command that prints the bearer token, run again when the token is refused"
+    )
+    username: str = setting("", help="user of basic authentication")
+    password: str = setting("", help="password of basic authentication", secret=True)
+    password_file: str = setting("", help="file with the password, read again when refused")
+    binoculars: str = setting(
+        "",
+        help="host:port of Binoculars, which has the logs; {cluster_id} stands for the job's"
+        " cluster",
+    )
+    binoculars_of: Mapping[str, str] = setting(
+        factory=dict, help="host:port of Binoculars by cluster, before the general one"
+    )
+    lookout: str = setting("", help="address of Lookout's web pages, for links", inert=True)
+    request_timeout: Duration = setting(30.0, help="time given to one request", inert=True)
+
+    def __post_init__(self) -> None:
+        host, colon, port = self.address.rpartition(":")
+        if not (host and colon and port.isdecimal()):
+            raise ValueError(f"address {self.address!r} is not host:port")
+        given = [name for name in AUTHORITIES if getattr(self, name)]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} exclude each other")
+        if (self.password or self.password_file) and not self.username:
+            raise ValueError("a password needs a username")
+        if bool(self.client_cert) != bool(self.client_key):
+            raise ValueError("client_cert and client_key go together")
+        if self.request_timeout <= 0:
+            raise ValueError("request_timeout must be more than 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toleration:
+    """A taint of nodes that the job's pod stands."""
+
+    key: str = ""
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: str = ""
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """A volume, and where the command sees it; `source` as in a pod's volumes."""
+
+    path: str
+    source: Mapping[str, Any]
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretKey:
+    """One key of a Kubernetes secret."""
+
+    secret: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmadaOptions:
+    """What a job may ask of Armada beyond what every engine knows."""
+
+    queue: str = setting("", help="queue of this job", inert=True)
+    namespace: str = setting("", help="Kubernetes namespace of this job", inert=True)
+    priority: float = setting(1.0, help="priority in the queue; lower goes first", inert=True)
+    priority_class: str = setting("", help="priority class; empty: the server's", inert=True)
+    annotations: Mapping[str, str] = setting(factory=dict, help="annotations of the pod")
+    node_selector: Mapping[str, str] = setting(
+        factory=dict, help="labels that a node must have", inert=True
+    )
+    tolerations: tuple[Toleration, ...] = setting((), help="taints that the pod stands")
+    gpu_resource: str = setting("nvidia.com/gpu", help="what gpu counts", inert=True)
+    service_account: str = setting("", help="service account of the pod")
+    image_pull_secrets: tuple[str, ...] = setting((), help="secrets for pulling the image")
+    volumes: tuple[Volume, ...] = setting((), help="volumes of the pod")
+    secret_env: Mapping[str, SecretKey] = setting(
+        factory=dict, help="variables that take the value of a Kubernetes secret's key"
+    )
+    grace: Duration = setting(
+        30.0, help="time between SIGTERM and SIGKILL, up to 5 minutes", inert=True
+    )
+    gang_label: str = setting(
+        "", help="node label whose value all members of a gang share", inert=True
+    )
+    external_job_uri: str = setting("", help="address of this job in another system")
+    pod: Mapping[str, Any] = setting(
+        factory=dict, help="a pod spec, as Kubernetes writes it, under which ours is merged"
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.priority < 2**32:
+            raise ValueError("priority must be 0 to 4294967295")
+        if not 1 <= self.grace <= 300:
+            raise ValueError("grace must be 1 s to 5 minutes")

@@ -1,0 +1,129 @@
+"""Handing jobs over: by the hundred, and those that Armada takes whatever becomes of the others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from batchbridge.errors import KeyConflict, Rejected, SpecError
+from batchbridge.model import Receipt, Scope, Submission
+from batchbridge.streams import mapped
+from batchbridge_armada import ids, jobspec
+from batchbridge_armada.refusals import NoQueue, Refused
+
+if TYPE_CHECKING:
+    from armada_client.armada.submit_pb2 import JobSubmitRequestItem
+
+    from batchbridge_armada.api import Api
+
+ITEMS = 200
+"""Jobs of one request: as many as Armada's own client sends."""
+
+BYTES = 3 << 20
+"""Bytes of one request: gRPC takes four million."""
+
+QUEUE_KNOWN = 15.0
+"""Seconds after which every server knows a queue that was made."""
+
+SKEW = 60.0
+"""Seconds by which a job must be older than the request that named it to be an older job."""
+
+Render = Callable[[Submission], Mapping[str, Any]]
+
+
+class Item(NamedTuple):
+    """One job on its way."""
+
+    submission: Submission
+    message: JobSubmitRequestItem
+
+
+class Submitter:
+    """Hands jobs over to one queue and job set."""
+
+    def __init__(self, api: Api, scope: Scope) -> None:
+        self._api = api
+        self._queue, self._job_set = scope
+
+    def submit(self, submissions: Iterable[Submission], render: Render) -> Iterator[Receipt]:
+        """A receipt for each, as the answers come."""
+        items = []
+        for submission in submissions:
+            try:
+                items.append(Item(submission, self._api.item(render(submission))))
+            except SpecError as error:
+                yield Receipt(submission.key, error=error)
+        for receipts in mapped(self._hand_over, tuple(requests(items)), workers=4):
+            yield from receipts
+
+    def _hand_over(self, items: Sequence[Item]) -> list[Receipt]:
+        """Armada refuses a request whole for one bad job; halving finds it. Keys make it safe."""
+        asked = time.time()
+        try:
+            job_ids = self._accepted(items)
+        except Refused as error:
+            if len(items) == 1:
+                refused = Rejected(f"Armada refuses the job: {error}")
+                return [Receipt(items[0].submission.key, error=refused)]
+            half = len(items) // 2
+            return [*self._hand_over(items[:half]), *self._hand_over(items[half:])]
+        return self._receipts(items, job_ids, asked)
+
+    def _accepted(self, items: Sequence[Item]) -> list[str]:
+        """The jobs' ids. A queue that is there is waited for until the server has heard of it."""
+        deadline = time.monotonic() + QUEUE_KNOWN
+        while True:
+            try:
+                messages = [item.message for item in items]
+                return self._api.submit(self._queue, self._job_set, messages)
+            except NoQueue:
+                late = time.monotonic() > deadline
+                if late or not self._api.queue_exists(self._queue):
+                    raise
+            time.sleep(1)
+
+    def _receipts(
+        self, items: Sequence[Item], job_ids: Sequence[str], asked: float
+    ) -> list[Receipt]:
+        older = [id for id in job_ids if (ids.submitted_at(id) or asked) < asked - SKEW]
+        digests = self._digests(older) if older else {}
+        return [
+            _receipt(item.submission, job_id, job_id in older, digests.get(job_id))
+            for item, job_id in zip(items, job_ids, strict=True)
+        ]
+
+    def _digests(self, job_ids: Sequence[str]) -> dict[str, str]:
+        """Of what specs these jobs are, where Armada still knows it."""
+        name = jobspec.OURS + "digest"
+        return {
+            job_id: job.job_spec.annotations[name]
+            for job_id, job in self._api.details(job_ids, spec=True).items()
+            if name in job.job_spec.annotations
+        }
+
+
+def requests(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """The jobs of each request, in order."""
+    some: list[Item] = []
+    size = 0
+    for item in items:
+        more = item.message.ByteSize()
+        if some and (len(some) == ITEMS or size + more > BYTES):
+            yield some
+            some, size = [], 0
+        some.append(item)
+        size += more
+    if some:
+        yield some
+
+
+def _receipt(submission: Submission, job_id: str, older: bool, digest: str | None) -> Receipt:
+    """Armada does not say that it knew the key; the job's age does, if it is more than seconds."""
+    if older and digest not in (None, submission.digest):
+        conflict = KeyConflict(
+            f"the key {submission.key!r} belongs to the job {job_id}, whose spec is another",
+            remedy="use another key, or submit the same spec",
+        )
+        return Receipt(submission.key, error=conflict)
+    return Receipt(submission.key, id=job_id, created=False if older else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pwd
+import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -234,7 +235,8 @@ class LocalDriver(BatchDriver[LocalSettings]):
         return jobspec.job_of(
             submission,
             account=_account(),
-            bounds=jobspec.Bounds(self.settings.cpu, self.settings.memory),
+            bounds=jobspec.Bounds(self.settings.max_cpu, self.settings.max_memory),
+            program=_program(submission),
             directory=place / "work" if submission.files else _here(),
             grace=self.settings.grace,
             at=now(),
@@ -276,6 +278,13 @@ def _here() -> Path:
         return Path.cwd()
     except FileNotFoundError:
         raise SpecError("the current directory is gone", path="workdir") from None
+
+
+def _program(submission: Submission) -> str:
+    """The program as the submitter's shell would find it, unless the job names a PATH."""
+    name = submission.spec.command[0]
+    named = "PATH" in submission.spec.env or "/" in name
+    return name if named else shutil.which(name) or name
 
 
 def _account() -> jobspec.Account:

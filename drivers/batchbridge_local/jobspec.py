@@ -59,6 +59,7 @@ def job_of(
     *,
     account: Account,
     bounds: Bounds,
+    program: str,
     directory: Path,
     grace: float,
     at: float,
@@ -66,8 +67,9 @@ def job_of(
 ) -> Job:
     """The record of this submission.
 
-    `directory`: where it was submitted, or where its files are unpacked; a working directory that
-    the job names is taken from there.
+    `program`: where the command's first word was found when it was submitted. `directory`: where it
+    was submitted, or where its files are unpacked; a working directory that the job names is taken
+    from there.
     """
     spec = submission.spec
     return Job(
@@ -78,7 +80,7 @@ def job_of(
         job_set=submission.job_set,
         user=submission.user,
         labels=dict(spec.labels),
-        command=list(spec.command),
+        command=[program, *spec.command[1:]],
         env={**base(account), **spec.env},
         secrets=sorted(submission.secrets),
         workdir=str(directory / (spec.workdir or "")),
@@ -103,7 +105,7 @@ def refusal(job: Job) -> Rejected | None:
         if asked > bound:
             return Rejected(
                 f"the job asks for {asked:g} {what}, and all jobs here together may take {bound:g}",
-                remedy="ask for less, or raise the bound in the settings of the local driver",
+                remedy="ask for less, or raise the local driver's max_cpu or max_memory",
             )
     return None
 

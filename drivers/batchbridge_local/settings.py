@@ -36,8 +36,10 @@ class LocalSettings:
     root: str = setting(
         factory=default_root, address=True, help="spool directory, on a disk of this machine"
     )
-    cpu: float = setting(factory=_cores, help="cores that all running jobs may ask for together")
-    memory: Size = setting(
+    max_cpu: float = setting(
+        factory=_cores, help="cores that all running jobs may ask for together"
+    )
+    max_memory: Size = setting(
         factory=_memory, help="memory that all running jobs may ask for together"
     )
     grace: Duration = setting(10.0, help="time between SIGTERM and SIGKILL", inert=True)
@@ -49,7 +51,7 @@ class LocalSettings:
     def __post_init__(self) -> None:
         # it stands in references, which are read in other directories
         object.__setattr__(self, "root", str(Path(self.root).expanduser().absolute()))
-        for name in ("cpu", "memory", "keep_for"):
+        for name in ("max_cpu", "max_memory", "keep_for"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be more than 0")
         for name in ("grace", "keep_size"):

@@ -108,7 +108,7 @@ def test_a_damaged_record_is_named_and_no_state_and_stops_nobody(
 
 
 def test_a_damaged_queued_job_is_never_run_and_stops_nobody(rig: Rig, tmp_path: Path) -> None:
-    rig.settings = {"cpu": 1.0}
+    rig.settings = {"max_cpu": 1.0}
     go, mark = tmp_path / "go", tmp_path / "ran"
     rig.submit(shell(f"while ! [ -e {go} ]; do sleep 0.01; done"))
     damaged = rig.one(shell(f"touch {mark}"))
@@ -192,7 +192,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 def small(rig: Rig, disk: Disk) -> Rig:
     """A spool on the small disk."""
     rig.root = disk.path / "spool"
-    rig.settings = {"cpu": 1.0, "grace": 1.0}
+    rig.settings = {"max_cpu": 1.0, "grace": 1.0}
     return rig
 
 

@@ -81,7 +81,7 @@ def test_children_have_the_grace_to_save_their_work(rig: Rig, tmp_path: Path) ->
 
 
 def test_a_queued_job_that_is_cancelled_never_starts(rig: Rig, tmp_path: Path) -> None:
-    rig.settings = {**rig.settings, "cpu": 1.0}
+    rig.settings = {**rig.settings, "max_cpu": 1.0}
     mark = tmp_path / "ran"
     first = rig.one(shell("sleep 60"))
     queued = rig.one(shell(f"touch {mark}", secrets={"TOKEN": "s3cret"}))
@@ -121,8 +121,8 @@ def test_a_job_that_runs_too_long_is_ended_with_nobody_watching(rig: Rig) -> Non
 
 def test_a_job_that_waits_too_long_is_ended_with_nobody_watching(rig: Rig, tmp_path: Path) -> None:
     mark = tmp_path / "ran"
-    rig.submit(shell("sleep 60"), cpu=1.0)
-    id = rig.one(shell(f"touch {mark}", queue_timeout=0.3), cpu=1.0)
+    rig.submit(shell("sleep 60"), max_cpu=1.0)
+    id = rig.one(shell(f"touch {mark}", queue_timeout=0.3), max_cpu=1.0)
     eventually(lambda: rig.spool.ended(id))
     record = rig.end(id)
     assert (record.state, record.cause) == (JobState.FAILED, Cause.UNSCHEDULABLE)
@@ -135,7 +135,7 @@ def test_a_job_that_waits_too_long_is_ended_with_nobody_watching(rig: Rig, tmp_p
 
 @pytest.mark.parametrize(
     ("need", "bounds"),
-    [({"cpu": 2.0}, {"cpu": 3.0}), ({"memory": 600}, {"memory": 1000, "cpu": 8.0})],
+    [({"cpu": 2.0}, {"max_cpu": 3.0}), ({"memory": 600}, {"max_memory": 1000, "max_cpu": 8.0})],
 )
 def test_jobs_wait_for_what_they_asked_for(
     rig: Rig, tmp_path: Path, need: dict[str, float], bounds: dict[str, float]
@@ -156,7 +156,7 @@ def test_jobs_wait_for_what_they_asked_for(
 
 
 def test_nobody_passes_a_large_job_that_waits(rig: Rig, tmp_path: Path) -> None:
-    rig.settings = {"cpu": 2.0}
+    rig.settings = {"max_cpu": 2.0}
     go = tmp_path / "go"
     first = rig.one(shell(f"while ! [ -e {go} ]; do sleep 0.01; done"))
     large = rig.one(shell("true", cpu=2.0))
@@ -170,7 +170,7 @@ def test_nobody_passes_a_large_job_that_waits(rig: Rig, tmp_path: Path) -> None:
 
 
 def test_the_bound_holds_across_a_new_supervisor(rig: Rig, tmp_path: Path) -> None:
-    rig.settings = {"cpu": 1.0}
+    rig.settings = {"max_cpu": 1.0}
     go = tmp_path / "go"
     first = rig.one(shell(f"while ! [ -e {go} ]; do sleep 0.01; done"))
     rig.running(first)

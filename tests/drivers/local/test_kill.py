@@ -129,7 +129,7 @@ def test_a_killed_runner_fails_its_job_and_says_so(
 def test_a_kill_while_a_queued_job_is_ended_neither_loses_the_end_nor_runs_it(
     rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    rig.settings = {"cpu": 1.0}
+    rig.settings = {"max_cpu": 1.0}
     monkeypatch.setenv(FAILPOINT, step)
     job, lines = counting(tmp_path)
     blocker, id = rig.submit(shell("sleep 60"), job)
@@ -148,7 +148,7 @@ def test_a_killed_supervisor_loses_no_running_job_and_no_exit_code(
     go = tmp_path / "go"
     script = "while ! [ -e {go} ]; do sleep 0.01; done; echo ran >> {lines}; exit {code}"
     lines = tmp_path / "lines"
-    rig.settings = {"cpu": 3.0}
+    rig.settings = {"max_cpu": 3.0}
     ids = rig.submit(*(shell(script.format(go=go, lines=lines, code=i)) for i in range(6)))
     for id in ids[:3]:
         rig.running(id)
@@ -163,7 +163,7 @@ def test_a_killed_supervisor_loses_no_running_job_and_no_exit_code(
 def test_the_queue_goes_on_after_a_killed_supervisor_with_nobody_there(
     rig: Rig, tmp_path: Path
 ) -> None:
-    rig.settings = {"cpu": 1.0}
+    rig.settings = {"max_cpu": 1.0}
     go = tmp_path / "go"
     first, *others = rig.submit(
         shell(f"while ! [ -e {go} ]; do sleep 0.01; done"), *(shell("exit 3") for _ in range(3))

@@ -63,7 +63,7 @@ def test_a_job_that_can_never_fit_is_refused_with_the_remedy(rig: Rig) -> None:
     for job in (shell("true", cpu=9.0), shell("true", memory=1 << 60)):
         error = rig.refused(job).error
         assert isinstance(error, Rejected)
-        assert "bound" in error.remedy
+        assert "max_cpu" in error.remedy
     assert rig.spool.ids() == []
 
 
@@ -283,3 +283,18 @@ def test_cancel_of_what_is_unknown_or_over_is_fine(rig: Rig) -> None:
     before = rig.end(id)
     rig.driver().cancel(refs([id, "0" * 24, "../../etc"]), reason="late")
     assert rig.record(id) == before
+
+
+def test_the_program_is_the_one_that_the_submitters_shell_would_find(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "bin" / "my-tool"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\necho $PATH\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    found = rig.one(submission("my-tool"))
+    assert rig.end(found).state is JobState.SUCCEEDED
+    assert str(tool.parent) not in rig.output(found).decode()
+    named = rig.one(submission("my-tool", env={"PATH": "/usr/bin:/bin"}))
+    assert rig.end(named).cause is Cause.START_ERROR

@@ -25,6 +25,7 @@ def job(**fields: object) -> Job:
         Submission("k", spec, "set", "ann"),
         account=ACCOUNT,
         bounds=jobspec.Bounds(4.0, 1000),
+        program="/bin/true",
         directory=Path("/here"),
         grace=1.0,
         at=10.0,

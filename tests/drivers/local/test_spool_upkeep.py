@@ -79,7 +79,9 @@ def test_a_watch_of_a_log_begun_anew_must_start_over(rig: Rig) -> None:
         next(driver.watch((), cursor, lambda: ()))
 
 
-@pytest.mark.parametrize("bad", [{"cpu": 0.0}, {"memory": 0}, {"keep_for": 0.0}, {"grace": -1.0}])
+@pytest.mark.parametrize(
+    "bad", [{"max_cpu": 0.0}, {"max_memory": 0}, {"keep_for": 0.0}, {"grace": -1.0}]
+)
 def test_settings_that_make_no_sense_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         LocalDriver.Settings(root="x", **bad)

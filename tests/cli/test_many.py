@@ -98,7 +98,7 @@ def test_a_bound_holds_and_submit_says_who_holds_it(bb, world):
         "submit",
         "--array",
         "0-6%2",
-        "--local-cpu",
+        "--max-cpu",
         "8",
         "--job-set",
         "s",

@@ -164,12 +164,12 @@ def test_wrong_usage_is_2_says_why_and_submits_nothing(bb, args, words):
 
 def test_settings_of_the_chosen_engine_are_flags(bb, world):
     spool = world / "elsewhere"
-    ref = bb.submit("--root", str(spool), "--local-cpu", "1", "--backend", "local", "--", "true")
+    ref = bb.submit("--root", str(spool), "--max-cpu", "1", "--backend", "local", "--", "true")
     assert spool.is_dir()
     assert ref.startswith("local://%2F")
     assert "SUCCEEDED" in bb("wait", ref).stderr
     helped = bb("submit", "--help").stdout
-    for flag in ("--root", "--local-cpu", "--grace", "--backend", "--profile", "--memory"):
+    for flag in ("--root", "--max-cpu", "--grace", "--backend", "--profile", "--memory"):
         assert flag in helped
 
 

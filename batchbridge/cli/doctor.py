@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 from batchbridge import registry
+from batchbridge.cli.selection import WINDOW
 from batchbridge.errors import BatchBridgeError
 from batchbridge.journal import Journal
 from batchbridge.model import Check
@@ -20,12 +22,13 @@ GROUP: Final = "batchbridge.checks"
 
 def checks(profiles: Sequence[str]) -> Iterator[tuple[str, Check]]:
     """Each check with the place that it is about: the named profiles, or all that are defined."""
-    for driver in registry.describe():
-        yield "drivers", _check(driver.name, driver.problem, driver.distribution)
-    problem = Journal().problem()
-    yield "journal", Check("file", not problem, problem or str(Journal().path))
     config = Config.load()
-    for name in profiles or _in_use(config):
+    places = [*(profiles or _in_use(config))]
+    used = {config.profiles().get(name, name) for name in places}
+    for driver in registry.describe():
+        yield "drivers", _driver(driver, used=driver.name in used)
+    yield from (("journal", check) for check in _journal(Journal()))
+    for name in places:
         for check in _probed(config, name):
             yield name, check
     for point in entry_points(group=GROUP):
@@ -33,10 +36,22 @@ def checks(profiles: Sequence[str]) -> Iterator[tuple[str, Check]]:
             yield point.name, check
 
 
-def _check(name: str, problem: BatchBridgeError | None, detail: str) -> Check:
+def _journal(journal: Journal) -> Iterator[Check]:
+    problem = journal.problem()
+    yield Check("file", not problem, problem or str(journal.path))
+    unknown = sum(entry.unknown for entry in journal.entries(since=time.time() - WINDOW))
+    if unknown:
+        detail = f"{unknown} submits of the last week have an unknown outcome"
+        yield Check("submits", False, detail, "batchbridge list names what settles them")
+
+
+def _driver(driver: registry.Installed, *, used: bool) -> Check:
+    """A driver that cannot be used is wrong where a profile uses it, and else only told."""
+    problem = driver.problem
     if problem is None:
-        return Check(name, True, detail)
-    return Check(name, False, str(problem), problem.remedy)
+        return Check(driver.name, True, driver.distribution)
+    detail = str(problem) if used else f"not used by any profile; {problem}"
+    return Check(driver.name, not used, detail, problem.remedy)
 
 
 def _in_use(config: Config) -> Iterable[str]:
@@ -54,7 +69,7 @@ def _probed(config: Config, name: str) -> Iterator[Check]:
             yield Check("settings", True, f"{resolved.backend} at {resolved.ref_profile}")
             yield from driver.probe()
     except BatchBridgeError as error:
-        yield _check("engine", error, "")
+        yield Check("engine", False, str(error), error.remedy)
 
 
 def _asked(point: EntryPoint) -> Iterator[Check]:

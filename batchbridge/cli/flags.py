@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -65,11 +65,24 @@ def form_of(params: dict[str, Any]) -> dict[str, Any]:
     return form
 
 
-def options_help(backend: str, options: Sequence[FieldHelp]) -> Iterator[tuple[str, str]]:
+def setting_flag(param: str, flag: str, field: FieldHelp) -> click.Option:
+    """The flag of a driver's setting; the configuration reads it as text, as it does a variable."""
+    return click.Option([param, flag], metavar=field.type.upper(), help=_help(field))
+
+
+def options_help(options: type[Any]) -> Iterator[tuple[str, str]]:
     """The options of a driver as lines of a help."""
-    for option in options:
-        default = f" [default: {option.default}]" if option.default not in (None, "", ()) else ""
-        yield f"-o {option.name}={option.type.upper()}", f"({backend}) {option.help}{default}"
+    for option in describe(options):
+        yield f"-o {option.name}={option.type.upper()}", _help(option)
+
+
+def _help(field: FieldHelp) -> str:
+    """Its help, and its default where it has one that says something."""
+    default = field.default
+    if default in (None, "", (), {}):
+        return field.help
+    words = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    return f"{field.help} [default: {words}{' s' if field.type == 'duration' else ''}]"
 
 
 def _flag(described: FieldHelp, field: Field) -> click.Option:

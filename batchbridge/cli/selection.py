@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from inspect import cleandoc
 from typing import Any, Final
 
 import click
@@ -78,12 +79,12 @@ class JobsCommand(EngineCommand):
     def __init__(self, *args: Any, words: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if words:
-            self.help = f"{self.help}\n\n{_JOB}"
+            self.help = f"{cleandoc(self.help or '')}\n\n{_JOB}"
         self._filters = _filters()
         self.params[:0] = [*([_WORDS] if words else []), *self._filters]
 
-    def section_of(self, param: click.Parameter) -> str:
-        return "Which jobs" if param in self._filters else super().section_of(param)
+    def section_of(self, ctx: click.Context, param: click.Parameter) -> str:
+        return "Which jobs" if param in self._filters else super().section_of(ctx, param)
 
     def invoke(self, ctx: click.Context) -> Any:
         given = ctx.params

@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Final
 import click
 
 from batchbridge import registry
+from batchbridge.cli.flags import job_flags, setting_flag
 from batchbridge.client import Client
 from batchbridge.errors import BatchBridgeError, UsageError
-from batchbridge.fields import FieldHelp, describe
+from batchbridge.fields import describe
 from batchbridge.journal import Entry, Journal
 from batchbridge.registry import DriverClass
 from batchbridge.settings import Config
@@ -60,20 +61,22 @@ class EngineCommand(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         own = super().get_params(ctx)
-        driver = ctx.meta.get(_DRIVER)
+        driver = driver_of(ctx)
         return own if driver is None else [*own[:-1], *_settings_flags(driver, own), own[-1]]
 
-    def section_of(self, param: click.Parameter) -> str:
+    def section_of(self, ctx: click.Context, param: click.Parameter) -> str:
         """The section of the help that a flag belongs into."""
-        name = param.name or ""
-        return "Engine" if name == "engine" or name.startswith(_PREFIX) else "Options"
+        driver = driver_of(ctx)
+        if driver and (param.name or "").startswith(_PREFIX):
+            return f"Settings of {driver.name}"
+        return "Options"
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             line = param.get_help_record(ctx)
             if line and isinstance(param, click.Option):
-                sections.setdefault(self.section_of(param), []).append(line)
+                sections.setdefault(self.section_of(ctx, param), []).append(line)
         for title, lines in sections.items():
             with formatter.section(title):
                 formatter.write_dl(lines)
@@ -121,18 +124,24 @@ def _takes_value(flag: str, known: Mapping[str, click.Parameter]) -> bool:
     return flag.startswith("--") if param is None else not getattr(param, "is_flag", False)
 
 
-def options_of(ctx: click.Context) -> tuple[str, tuple[FieldHelp, ...]]:
-    """The name of the chosen engine's driver, and the options that its jobs may have."""
+def driver_of(ctx: click.Context) -> DriverClass | None:
+    """The driver of the engine that the arguments choose, where it can be used."""
     driver: DriverClass | None = ctx.meta.get(_DRIVER)
-    return ("", ()) if driver is None else (driver.name, describe(driver.Options))
+    return driver
 
 
 def _settings_flags(driver: DriverClass, own: Sequence[click.Parameter]) -> Iterator[click.Option]:
-    """The flags of its settings; a secret has none, since arguments can be seen by all."""
-    taken = {flag for param in own for flag in param.opts}
+    """The flags of its settings; a secret has none, since arguments can be seen by all.
+
+    One that is called as a flag of the command, or as a field of a job, has the driver's name
+    before it.
+    """
+    taken = {flag for param in (*own, *job_flags()) for flag in param.opts}
     for field in describe(driver.Settings):
+        name = field.name.replace("_", "-")
+        flag = f"--{name}" if f"--{name}" not in taken else f"--{driver.name}-{name}"
         if not field.secret:
-            yield _setting_flag(driver.name, field, taken)
+            yield setting_flag(_PREFIX + field.name, flag, field)
 
 
 def _engine_flag() -> click.Option:
@@ -144,18 +153,6 @@ def _engine_flag() -> click.Option:
         shell_complete=lambda ctx, param, text: [
             name for name in Config.load().profiles() if name.startswith(text)
         ],
-    )
-
-
-def _setting_flag(backend: str, field: FieldHelp, taken: set[str]) -> click.Option:
-    """Settings are read as text by the configuration, which names the valid ones."""
-    plain = "--" + field.name.replace("_", "-")
-    flag = plain if plain not in taken else f"--{backend}-{field.name.replace('_', '-')}"
-    default = f" [default: {field.default}]" if field.default not in (None, "") else ""
-    return click.Option(
-        [_PREFIX + field.name, flag],
-        metavar=field.type.upper(),
-        help=f"({backend}) {field.help}{default}",
     )
 
 

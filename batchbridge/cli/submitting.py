@@ -12,7 +12,7 @@ from batchbridge.cli.bulk import Many
 from batchbridge.cli.console import note
 from batchbridge.cli.flags import FIELDS, form_of, job_flags, options_help
 from batchbridge.cli.manyjobs import Array, Form, read
-from batchbridge.cli.session import EngineCommand, Session, options_of
+from batchbridge.cli.session import EngineCommand, Session, driver_of
 from batchbridge.cli.watching import Mode, mode_flags
 from batchbridge.errors import BatchBridgeError, UsageError
 
@@ -28,14 +28,15 @@ class SubmitCommand(EngineCommand):
         super().__init__(*args, **kwargs)
         self.params[:0] = job_flags()
 
-    def section_of(self, param: click.Parameter) -> str:
-        return "The job" if param.name in FIELDS else super().section_of(param)
+    def section_of(self, ctx: click.Context, param: click.Parameter) -> str:
+        return "The job" if param.name in FIELDS else super().section_of(ctx, param)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_options(ctx, formatter)
-        lines = list(options_help(*options_of(ctx)))
-        if lines:
-            with formatter.section("Options of its driver"):
+        driver = driver_of(ctx)
+        lines = list(options_help(driver.Options)) if driver else []
+        if driver and lines:
+            with formatter.section(f"Options of {driver.name}"):
                 formatter.write_dl(lines)
 
 

@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import dataclass, fields
 
 import click
 import jsonschema
@@ -14,11 +14,12 @@ import pytest
 from click.testing import CliRunner
 
 import batchbridge
+from batchbridge import registry
 from batchbridge.cli import COMMANDS, cli
 from batchbridge.cli.capabilities import capability_table
 from batchbridge.cli.doctor import GROUP
 from batchbridge.cli.schema import job_schema
-from batchbridge.driver import Capabilities
+from batchbridge.driver import Capabilities, setting
 from batchbridge.errors import BatchBridgeError
 from batchbridge.model import JobSpec
 from tests.core.fakes import Fake
@@ -57,6 +58,41 @@ def test_the_list_of_commands_says_what_their_helps_begin_with(bb, name):
     assert bb(name, "--help").stdout.startswith(f"Usage: cli {name}")
 
 
+@dataclass(frozen=True)
+class Named:
+    address: str = setting("here", help="where it is", address=True)
+    cpu: float = setting(2.0, help="called as a field of a job")
+    token: str = setting("", help="who we are", secret=True)
+    wait_for: tuple[str, ...] = setting(("a", "b"), help="some names")
+
+
+class Engine(Fake):
+    Settings = Named
+
+
+def test_settings_are_flags_but_for_secrets_and_never_shadow_a_field_of_a_job(bb):
+    with registry.registered(Engine):
+        for verb in ("submit", "list"):
+            helped = bb(verb, "--backend", "fake", "--help").stdout.split("Settings of fake:")[1]
+            flags = [word for word in helped.split() if word.startswith("--") and word != "--store"]
+            assert flags == ["--address", "--fake-cpu", "--wait-for"]
+        assert "[default: a,b]" in " ".join(helped.split())
+        ref = bb.submit(
+            "--fake-cpu", "3", "--address", "there:1", "--backend", "fake", "--", "true"
+        )
+        assert ref.startswith("fake://there%3A1/")
+        assert (
+            "must be" in bb("submit", "--cpu", "0", "--backend", "fake", "--", "x", code=2).stderr
+        )
+
+
+def test_the_engine_is_found_wherever_it_is_named(bb):
+    with registry.registered(Engine):
+        for args in (["--fake-cpu", "3", "--backend", "fake"], ["--backend=fake", "--fake_cpu=3"]):
+            assert bb.submit("-v", *args, "--name", "--backend", "--", "true").startswith("fake:")
+        assert "--fake-cpu" in bb("submit", "--fake-cpu", "3", "--", "true", code=2).stderr
+
+
 def test_every_flag_has_a_help():
     for name in COMMANDS:
         command = cli.get_command(None, name)
@@ -91,8 +127,9 @@ def test_a_broken_driver_is_a_line_with_its_remedy(bb, broken_driver):
     assert "broken" in result.stdout
     assert "  → pip install" in result.stderr
     assert "ok" in result.stdout
-    assert "broken" not in bb("drivers", "--markdown").stdout
-    assert "FAIL drivers: other" in bb("doctor", code=125).stdout
+    assert "other" not in bb("drivers", "--markdown").stdout
+    assert "ok   drivers: other: not used by any profile" in bb("doctor").stdout
+    assert "FAIL drivers: other" in bb("doctor", "other", code=125).stdout
 
 
 @pytest.fixture

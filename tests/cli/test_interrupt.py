@@ -55,6 +55,17 @@ def test_an_interrupt_of_wait_leaves_the_jobs_alone(bb, terminal):
     bb("cancel", ref)
 
 
+def test_an_interrupt_of_watch_leaves_the_jobs_alone(bb, terminal):
+    ref = bb.submit("--name", "going", *FOREVER)
+    watching = terminal("watch", ref)
+    watching.expect("RUNNING")
+    watching.interrupt()
+    assert watching.end() == 130
+    assert "Traceback" not in watching.seen
+    assert bb.json("status", ref)[0]["state"] == "RUNNING"
+    bb("cancel", ref)
+
+
 def test_an_interrupted_bulk_submit_goes_on_with_its_key(bb, terminal, world):
     command = (
         "--array",

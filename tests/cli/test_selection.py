@@ -117,8 +117,8 @@ def test_wait_gives_up_after_its_timeout_and_the_job_goes_on(bb):
 
 
 def test_cancel_takes_queued_jobs_and_leaves_what_is_over(bb, three):
-    first = bb.submit("--local-cpu", "1", "--cpu", "1", "--", "sleep", "600")
-    second = bb.submit("--local-cpu", "1", "--cpu", "1", "--", "sleep", "600")
+    first = bb.submit("--max-cpu", "1", "--cpu", "1", "--", "sleep", "600")
+    second = bb.submit("--max-cpu", "1", "--cpu", "1", "--", "sleep", "600")
     until(lambda: bb.json("status", first)[0]["state"] == "RUNNING")
     assert bb.json("status", second)[0]["state"] == "QUEUED"
     result = bb("cancel", "--reason", "enough", first, second, three[0])
@@ -128,8 +128,8 @@ def test_cancel_takes_queued_jobs_and_leaves_what_is_over(bb, three):
 
 
 def test_explain_says_why_a_job_waits_and_how_one_ended(bb, three):
-    running = bb.submit("--local-cpu", "1", "--cpu", "1", "--name", "first", "--", "sleep", "600")
-    waiting = bb.submit("--local-cpu", "1", "--cpu", "1", "--", "true")
+    running = bb.submit("--max-cpu", "1", "--cpu", "1", "--name", "first", "--", "sleep", "600")
+    waiting = bb.submit("--max-cpu", "1", "--cpu", "1", "--", "true")
     until(lambda: bb.json("status", running)[0]["state"] == "RUNNING")
     told = bb("explain", waiting).stdout
     assert "QUEUED" in told

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from batchbridge import registry
+from batchbridge.cli.capabilities import capability_table
 from batchbridge.diagram import diagram
 from batchbridge.model import JobState
 from batchbridge.states import TRANSITIONS, Transition
 
 README = Path(__file__).parent.parent / "README.md"
 MARKED = re.compile(r"<!-- state diagram -->\n```mermaid\n(.*?)\n```", re.DOTALL)
+TABLE = re.compile(r"<!-- capabilities -->\n(.*?)\n\n", re.DOTALL)
+OWN = [name for name in ("local", "nomad", "armada") if name in registry.names()]
 BOXED = {"live": ["QUEUED", "LEASED", "PENDING", "RUNNING"]}
 
 
@@ -35,3 +39,10 @@ def test_the_diagram_says_the_whole_table_and_no_more() -> None:
 
 def _states(node: str) -> list[str]:
     return BOXED.get(node) or node.split("_or_")
+
+
+def test_the_capability_table_is_what_our_drivers_declare() -> None:
+    """The block in the README is ``batchbridge drivers --markdown``, of the drivers that we ship."""
+    shown = TABLE.search(README.read_text())
+    assert shown is not None
+    assert shown[1] == capability_table([registry.load(name) for name in OWN])

@@ -153,6 +153,7 @@ class Ledger:
         self._poll_every = POLL[0]
         self._last = dict.fromkeys(("full", "unsettled", "fresh"), NEVER)
         self._refused = 0
+        self._failures = 0
         self._pauses = delays()
         self._not_before = 0.0
 
@@ -247,16 +248,20 @@ class Ledger:
         with self.changed:
             self._not_before = time.monotonic() + pause(next(self._pauses), problem)
             self._last = dict.fromkeys(self._last, NEVER)
+            self._failures += 1
             self._refused = 0 if problem.retryable else self._refused + 1
             if self._refused >= PATIENCE:
                 self.trouble = problem
                 self.changed.notify_all()
+        if self._failures == PATIENCE and problem.retryable:
+            log.warning("%s cannot be asked; trying on: %s", self.driver.name, problem)
 
     def succeeded(self) -> None:
         """The engine answered."""
         with self.changed:
             self.trouble = None
             self._refused = 0
+            self._failures = 0
             self._not_before = 0.0
             self._pauses = delays()
 

@@ -119,6 +119,20 @@ def test_where_a_key_is_one_job_a_command_settles_a_lost_answer(bb, engine, monk
     assert bb.json("list")[0]["job_set"] == "s"
 
 
+def test_an_outage_is_told_once_and_waited_out(bb, engine, monkeypatch):
+    monkeypatch.setattr("batchbridge.ledger.delays", lambda: iter([0.0] * 100))
+    answers, outage = engine.snapshot, [TransportError("connection refused") for _ in range(6)]
+
+    def snapshot(self, scope, known):
+        if outage:
+            raise outage.pop()
+        return answers(self, scope, known)
+
+    monkeypatch.setattr(engine, "snapshot", snapshot)
+    result = bb("submit", "--backend", "fake", "--wait", "--", "true")
+    assert result.stderr == "note: fake cannot be asked; trying on: connection refused\n"
+
+
 def test_a_refusal_shows_its_remedy_and_no_traceback(bb, engine, monkeypatch):
     monkeypatch.setattr(engine, "refused", True)
     result = bb("submit", "--backend", "fake", "--", "true", code=125)

@@ -107,10 +107,12 @@ class Place:
         assert process.returncode == code, out
         return out
 
-    def batchbridge(self, *words: str) -> str:
-        """What ``batchbridge WORDS`` prints."""
+    def batchbridge(self, *words: str, code: int = 0) -> str:
+        """What ``batchbridge WORDS`` prints; it must end with that exit code."""
         command = [str(Path(self.python).with_name("batchbridge")), *words]
-        return subprocess.check_output(command, cwd=self.root, env=self.env, text=True)
+        done = subprocess.run(command, cwd=self.root, env=self.env, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+        return done.stdout
 
     def show(self, flow: str, console: str, env: dict[str, str] | None = None) -> dict[str, Any]:
         """The run that printed this, as Metaflow's client sees it."""

@@ -157,6 +157,7 @@ def test_a_kill_of_everything_here_is_named_and_mended_by_the_next(place: Place)
     listed = place.flow("kill_flow.py", "local_batch", "list", "--my-runs")
     assert f"{orphan.ref.id} RUNNING {orphan.name}" in listed
     assert f"{orphan.ref.id} of run" in listed
+    assert f"{orphan.ref.id} of run" in place.batchbridge("doctor", code=125)
     flow = ("kill_flow.py", "run", "--place", str(place.root), "--parts", "fail")
     assert "outlived its launcher" in place.flow(*flow, code=1)
     run_id = orphan.job_set.rpartition(".")[2]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from batchbridge import BatchBridgeError, Client, Job
 
-from . import jobs
+from . import jobs, orphans
 from .attributes import BatchBridgeException
-from .launcher import orphans, refusal
+from .launcher import refusal
 from .runs import Run
 
 PATIENCE = 60.0
@@ -36,7 +37,7 @@ def listed(asked: Asked) -> Iterator[str]:
                 yield f"{job.ref} {job.record.state} {job.name}"
     if not found:
         yield "No unfinished jobs were found."
-    yield from orphans(asked.flow)
+    yield from orphans.lines(asked.flow)
 
 
 def killed(asked: Asked) -> Iterator[str]:
@@ -47,7 +48,7 @@ def killed(asked: Asked) -> Iterator[str]:
             for job in _found(client, asked):
                 found = True
                 yield f"Ending {job.ref} ({job.name})"
-            find = lambda: _found(client, asked)  # noqa: E731
+            find = partial(_found, client, asked)
             if not jobs.end(client, find, reason="killed by the user", patience=PATIENCE):
                 raise BatchBridgeException(f"the jobs on {profile} were asked to end, and do not")
     if not found:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ def _end_all(run: Run, profile: str | None) -> bool:
     from . import jobs
 
     with Client(profile, journal=False) as client:
-        reason = "the run's launcher is gone"
-        return jobs.end(client, lambda: jobs.live(client, run), reason=reason, patience=PATIENCE)
+        find, reason = partial(jobs.live, client, run), "the run's launcher is gone"
+        return jobs.end(client, find, reason=reason, patience=PATIENCE)
 
 
 if __name__ == "__main__":

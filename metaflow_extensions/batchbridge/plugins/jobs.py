@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from batchbridge import Client, Job, refresh
 from batchbridge.errors import NoSuchJob, TransportError, WaitTimeout
@@ -23,11 +23,17 @@ def live(client: Client, run: Run) -> list[Job]:
     An engine that lists its jobs is asked; of another, the jobs that this machine submitted are.
     """
     if client.driver.capabilities.list:
-        return [job for job in client.list(run.job_set) if not job.done()]
-    return [job for job in map(client.attach, runs.remembered_jobs(run)) if _going(job)]
+        return going(client.list(run.job_set))
+    return [job for job in map(client.attach, runs.remembered_jobs(run)) if _held(job)]
 
 
-def _going(job: Job) -> bool:
+def going(found: Iterable[Job]) -> list[Job]:
+    """Those of them that have not ended, as far as is known here."""
+    return [job for job in found if not job.done()]
+
+
+def _held(job: Job) -> bool:
+    """Whether the engine knows it, and that it has not ended."""
     try:
         return not job.refresh().terminal
     except NoSuchJob:
@@ -44,7 +50,7 @@ def live_of(client: Client, flow: str, user: str | None) -> list[Job]:
         and user in (None, listed.labels.get("metaflow.user", listed.user))
     ]
     refresh(found)
-    return [job for job in found if not job.done()]
+    return going(found)
 
 
 def earlier(client: Client, run: Run, task: Task) -> list[Job]:
@@ -66,11 +72,11 @@ def end(client: Client, find: Find, *, reason: str, patience: float) -> bool:
     deadline = time.monotonic() + patience
     while True:
         try:
-            going = find()
-            if not going:
+            left = find()
+            if not left:
                 return True
-            client.cancel(going, reason=reason)
-            for job in going:
+            client.cancel(left, reason=reason)
+            for job in left:
                 job.wait(timeout=max(0.0, deadline - time.monotonic()))
         except (TransportError, NoSuchJob):
             time.sleep(PAUSE)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from metaflow.plugins import get_plugin_cli_path
 
 from batchbridge import BatchBridgeError, Client, registry, submit
 
-from . import jobs, runs, task_env
+from . import jobs, orphans, runs, task_env
 from .attempts import Attempt
 from .attributes import BatchBridgeException
 from .boot_plan import Package
@@ -62,9 +62,12 @@ class Launch:
             return
         profiles = tuple(self._clients)
         self._run = runs.launched_here(self._run.flow, self._run.run_id, profiles)
-        for line in orphans(self._run.flow):
+        for line in orphans.lines(self.flow):
             say(line)
-        runs.remember(self._run)
+        try:
+            runs.remember(self._run)
+        except OSError as error:
+            say(f"batchbridge: no later run will find what this one may leave behind: {error}")
         self._guard = Guard(self._run)
 
     def submit(self, attempt: Attempt) -> None:
@@ -79,29 +82,29 @@ class Launch:
 
     def confirm_ended(self, profile: str | None, step: str, task_id: str, attempt: int) -> None:
         """End the jobs of earlier attempts; the process that watched them may have been killed."""
-        client, task = self._client(profile), Task(step, task_id, attempt)
-        reason = "its attempt is over"
-        found = lambda: jobs.earlier(client, self._run, task)  # noqa: E731
-        if not jobs.end(client, found, reason=reason, patience=PATIENCE):
-            raise BatchBridgeException(f"the last attempt's job of {task.step} does not end")
+        client = self._client(profile)
+        find = partial(jobs.earlier, client, self._run, Task(step, task_id, attempt))
+        if not jobs.end(client, find, reason="its attempt is over", patience=PATIENCE):
+            raise BatchBridgeException(f"the last attempt's job of {step} does not end")
 
     def finish(self, exception: BaseException | None, say: Say) -> None:
         """At the end of the run: end its jobs, which a success has none of. Never raises."""
         if self._finished or self._guard is None:
             return
         self._finished = True
-        try:
-            ended = exception is None or all(map(self._end_all, self._clients.values()))
-        except BatchBridgeError as error:
-            say(f"batchbridge: the jobs of this run could not be ended: {error}")
-            return
-        if ended:
+        left = () if exception is None else self._clients.values()
+        if all([self._end_all(client, say) for client in left]):
             runs.forget(self._run)
             self._guard.release()
 
-    def _end_all(self, client: Client) -> bool:
-        find = lambda: jobs.live(client, self._run)  # noqa: E731
-        return jobs.end(client, find, reason="the run is over", patience=PATIENCE)
+    def _end_all(self, client: Client, say: Say) -> bool:
+        """Whether no job of the run is left there; if not, the guard goes on with it."""
+        find = partial(jobs.live, client, self._run)
+        try:
+            return jobs.end(client, find, reason="the run is over", patience=PATIENCE)
+        except BatchBridgeError as error:
+            say(f"batchbridge: the jobs of this run could not be ended: {error}")
+            return False
 
     def _client(self, profile: str | None) -> Client:
         if profile not in self._clients:
@@ -117,27 +120,3 @@ def refusal(at: str, error: BatchBridgeError) -> BatchBridgeException:
     """The error as Metaflow shows it: what happened, where, and the remedy."""
     remedy = f"\n{error.remedy[0].upper()}{error.remedy[1:]}." if error.remedy else ""
     return BatchBridgeException(f"{at}: {error}{remedy}")
-
-
-def orphans(flow: str) -> list[str]:
-    """A line for each job that outlived its run: its launcher is gone, and it goes on."""
-    return [line for run in runs.abandoned(flow) for line in _left_by(run)]
-
-
-def _left_by(run: Run) -> list[str]:
-    try:
-        left = [job for profile in run.profiles for job in _live_on(profile, run)]
-    except BatchBridgeError as error:
-        return [f"batchbridge: run {run.run_id} may have left jobs behind: {error}"]
-    if not left:
-        runs.forget(run)
-    return [
-        f"batchbridge: {job.ref} of run {run.run_id} outlived its launcher; "
-        f"end it with: batchbridge cancel {job.ref}"
-        for job in left
-    ]
-
-
-def _live_on(profile: str | None, run: Run) -> list[Any]:
-    with Client(profile, journal=False) as client:
-        return jobs.live(client, run)

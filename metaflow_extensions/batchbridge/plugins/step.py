@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from metaflow.exception import METAFLOW_EXIT_DISALLOW_RETRY
@@ -89,7 +90,7 @@ def _attempt(step: Step, client: Client, stops: Stops) -> int:
 
 def _after_the_last(step: Step, client: Client) -> None:
     """Before a retry: the end of the last attempt's job confirmed, and @retry's pause."""
-    find = lambda: jobs.earlier(client, step.run, step.task)  # noqa: E731
+    find = partial(jobs.earlier, client, step.run, step.task)
     if not jobs.end(client, find, reason="its attempt is over", patience=PATIENCE):
         raise BatchBridgeException("the last attempt's job does not end; nothing was started")
     minutes = step.attempt.decorator.minutes_between_retries
@@ -104,9 +105,9 @@ def _ended(client: Client, job: Job) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        reason = str(error) if isinstance(error, Stopped) else type(error).__name__
-        going = lambda: [] if job.done() else [job]  # noqa: E731
-        jobs.end(client, going, reason=f"the step was stopped: {reason}", patience=FAREWELL)
+        why = str(error) if isinstance(error, Stopped) else type(error).__name__
+        find = partial(jobs.going, [job])
+        jobs.end(client, find, reason=f"the step was stopped: {why}", patience=FAREWELL)
         raise
 
 

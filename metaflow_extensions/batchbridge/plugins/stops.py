@@ -44,8 +44,10 @@ class Stops:
     def held(self) -> Iterator[None]:
         """Let a submit come to its answer first; what came meanwhile is raised at the end."""
         self._held = True
-        yield
-        self._held = False
+        try:
+            yield
+        finally:
+            self._held = False
         if self._reason is not None:
             raise Stopped(self._reason)
 

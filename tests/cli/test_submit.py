@@ -52,7 +52,7 @@ def test_flags_reach_the_job(bb):
         ).stdout
     )
     told = json.dumps(payload)
-    assert payload["command"] == ["echo", "--cpu", "9"]
+    assert payload["command"][1:] == ["--cpu", "9"]
     for part in ('"A": "1"', '"B": "x=y"', "4294967296", '"team"', '"s"', "7200", "90", '"/tmp"'):
         assert part in told
 
@@ -192,3 +192,40 @@ def test_a_reader_that_goes_away_ends_it_quietly():
     assert "Traceback" not in told
     ref = told.split()[2]
     subprocess.run([sys.executable, "-m", "batchbridge", "cancel", ref], check=True)
+
+
+def test_as_json_a_submit_is_a_job_and_a_wait_ends_with_its_last_state(bb):
+    job = json.loads(bb("submit", "--json", "--", "true").stdout)
+    assert (job["name"], job["state"], job["terminal"]) == ("true", "SUBMITTED", False)
+    result = bb("submit", "--json", "--wait", "--command", "exit 3", code=3)
+    assert json.loads(result.stdout)["exit_code"] == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"[job\ncpu = 2\n", "batchbridge.toml:1: this is not TOML"),
+        (b"[job]\ncpu = '\xff'\n", "batchbridge.toml cannot be read"),
+        (b"default_profile = 3\n", "batchbridge.toml:1: default_profile must be text"),
+    ],
+)
+def test_a_config_that_cannot_be_read_is_named_and_nothing_is_submitted(bb, world, content, words):
+    (world / "here" / "batchbridge.toml").write_bytes(content)
+    assert words in bb("submit", "--", "true", code=2).stderr
+    (world / "here" / "batchbridge.toml").unlink()
+    assert bb.json("list") == []
+
+
+def test_more_than_there_is_is_refused_with_a_remedy(bb):
+    result = bb("submit", "--cpu", "100000", "--", "true", code=125)
+    assert "100000 cores" in result.stderr
+    assert "→ " in result.stderr
+
+
+def test_a_spool_that_cannot_be_used_is_named_and_nothing_is_lost(bb, world, monkeypatch):
+    ref = bb.ended("--", "true")
+    (world / "file").write_text("")
+    monkeypatch.setenv("BATCHBRIDGE_LOCAL_ROOT", str(world / "file"))
+    assert str(world / "file") in bb("submit", "--", "true", code=125).stderr
+    monkeypatch.setenv("BATCHBRIDGE_LOCAL_ROOT", str(world / "spool"))
+    assert [job["ref"] for job in bb.json("list")] == [ref]

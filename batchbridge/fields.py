@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from enum import Enum
+from functools import cache
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -49,6 +50,11 @@ class FieldHelp:
 
 def describe(cls: type[Any]) -> tuple[FieldHelp, ...]:
     """The fields of a data class, in order."""
+    return _described(cls)  # type: ignore[arg-type]  # mypy: a class is not hashable
+
+
+@cache  # each job's options are read by it
+def _described(cls: type[Any]) -> tuple[FieldHelp, ...]:
     kinds = get_type_hints(cls, include_extras=True)
     return tuple(_describe(f, kinds[f.name]) for f in fields(cls) if f.init)
 

@@ -19,6 +19,10 @@ class NotRun(Exception):
     """A candidate cannot be measured here: ``str`` says why."""
 
 
+class Failed(NotRun):
+    """A process did not succeed. That excuses a peer; where it is ours, the benchmark fails."""
+
+
 class Size(NamedTuple):
     """How much is measured: rounds, and the fraction of the full amount of work in each."""
 
@@ -84,7 +88,7 @@ Taken = Mapping[str, "list[T] | NotRun"]
 def in_turn(candidates: Candidates[T], rounds: int) -> Taken[T]:
     """What each candidate gives in each round; every round begins with another one.
 
-    A candidate that raises NotRun is left out of the rounds that follow.
+    A candidate that raises NotRun is left out from then on.
     """
     taken: dict[str, list[T] | NotRun] = {name: [] for name in candidates}
     names = list(candidates)
@@ -130,9 +134,13 @@ def seconds(action: Callable[[], object]) -> float:
 
 
 def output(command: Sequence[str], **options: Any) -> str:
-    """What the command writes to stdout; NotRun with the end of its errors where it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, **options)
+    """What the command writes to stdout; Failed with the end of its errors where it fails."""
+    done: subprocess.CompletedProcess[str]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, **options)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"it takes longer than {DEADLINE:g} s") from None
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        raise NotRun(f"exit code {done.returncode}: {''.join(last)}")
+        raise Failed(f"exit code {done.returncode}: {''.join(last)}")
     return done.stdout

@@ -56,7 +56,7 @@ def run(size: Size) -> Report:
         in_turn(candidates, 1)  # leaves the code package unpacked
         taken = in_turn(candidates, size.rounds)
     rows = [*_wholes(taken, STEP), *_wholes(taken, RUN)]
-    return Report("Metaflow: a trivial step, same local datastore", [*rows, *_details(taken)])
+    return Report("a trivial Metaflow step, warm", [*rows, *_details(taken)])
 
 
 def _parts(kind: str, run: Run) -> Parts:

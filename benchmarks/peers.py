@@ -5,7 +5,6 @@ Each of those has a virtual environment of its own, in the user's cache, made wh
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from shutil import rmtree
 
 import platformdirs
 
-from benchmarks.harness import NotRun, output
+from benchmarks.harness import Failed, NotRun, output
 
 HOME = platformdirs.user_cache_path("batchbridge", appauthor=False) / "benchmarks"
 """Where the environments are kept between runs."""
@@ -31,17 +30,22 @@ class Installed:
 
     package: str
     version: str = ""
-    python: str = ""
+    interpreter: str = ""
     problem: str = ""
 
     def __str__(self) -> str:
         return f"{self.package} {self.version}".rstrip()
 
-    def program(self, name: str) -> str:
-        """The path of a program of its environment; NotRun where it could not be installed."""
+    @property
+    def python(self) -> str:
+        """The path of its Python; NotRun where it could not be installed."""
         if self.problem:
             raise NotRun(self.problem)
-        return str(Path(self.python).parent / name)
+        return self.interpreter
+
+    def program(self, name: str) -> str:
+        """The path of a program that is installed beside its Python; NotRun as above."""
+        return str(Path(self.python).with_name(name))
 
 
 def ourselves() -> Installed:
@@ -73,9 +77,9 @@ def environment(name: str, requirements: Sequence[str]) -> str:
 
 
 def install(python: str, requirements: Sequence[str]) -> None:
-    """Install packages for that Python; NotRun with pip's reason where that fails."""
+    """Install packages for that Python, with our pip; NotRun with its reason where that fails."""
     pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"]
     try:
         output([*pip, "install", "--quiet", *requirements])
-    except (NotRun, subprocess.TimeoutExpired) as problem:
+    except Failed as problem:
         raise NotRun(f"it cannot be installed: {problem}") from problem

@@ -18,7 +18,7 @@ def run(size: Size) -> Report:
     with place() as here:
         candidates = {
             str(us): lambda: _milliseconds(here, us.program("batchbridge")),
-            BARE: lambda: _milliseconds(here, us.program("python"), str(SCRIPTS / "bare_click.py")),
+            BARE: lambda: _milliseconds(here, us.python, str(SCRIPTS / "bare_click.py")),
             str(torchx): lambda: _milliseconds(here, torchx.program("torchx")),
         }
         goals = {BARE: Goal("≤", 1.3)}

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Sequence
 from statistics import median
 
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.harness import Report, Row
@@ -33,7 +34,7 @@ def table(reports: Sequence[Report]) -> Table:
 def _cells(row: Row) -> tuple[str, ...]:
     goal = str(row.goal or "")
     if row.not_run:
-        return f"  {row.what} ({row.not_run})", "", "", "", goal, row.verdict
+        return escape(f"  {row.what} ({row.not_run})"), "", "", "", goal, row.verdict
     spread = f"{_short(min(row.samples))} to {_short(max(row.samples))}"
     ratio = f"{median(row.ratios):.2f} x" if row.ratios else ""
     number = f"{_short(median(row.samples))} {row.unit}".rstrip()

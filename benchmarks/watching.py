@@ -1,4 +1,4 @@
-"""What it costs to watch ten thousand jobs at once."""
+"""What it costs to watch ten thousand jobs at once: four states, a full snapshot, the end."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ def run(size: Size) -> Report:
     costs = [_cost(jobs) for _ in range(size.rounds)]
     rows = [
         _row("threads", costs, "threads", "", 3),
-        _row("CPU time, interpreter and submits included", costs, "cpu", "s", 5),
-        _row("memory, with what the engine remembers", costs, "memory", "MB", 150),
-        _row("of the CPU time, until all were submitted", costs, "submitting", "s"),
+        _row("CPU time, all in all", costs, "cpu", "s", 5),
+        _row("CPU time, until all were submitted", costs, "submitting", "s"),
+        _row("memory, with the engine's own", costs, "memory", "MB", 150),
     ]
-    title = f"{jobs} jobs watched at once: four states, a full snapshot, the end"
-    return Report(title, rows)
+    return Report(f"{jobs:,} jobs watched at once", rows)
 
 
 def _cost(jobs: int) -> Mapping[str, float]:
     with place() as here:
-        python = ourselves().program("python")
+        python = ourselves().python
         cost: dict[str, float] = json.loads(here.output(python, SCRIPTS / "watch.py", str(jobs)))
         return cost
 

@@ -35,7 +35,7 @@ def cells(table: str, what: str) -> list[str]:
     ("name", "measured", "absent"),
     [
         ("fold", ["three attempts", "a job that is forgotten"], []),
-        ("watch", ["threads", "CPU time", "memory"], []),
+        ("watch", ["threads", "CPU time, all", "memory"], []),
         ("jobs", ["batchbridge", "subprocess"], ["psij-python", "submitit"]),
         ("latency", ["batchbridge", "subprocess"], ["psij-python", "submitit"]),
         ("help", ["batchbridge", "a bare click program"], ["torchx"]),

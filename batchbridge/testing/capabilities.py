@@ -118,12 +118,14 @@ class Limits:
     def test_waiting_job(
         self, rig: Rig, probes: Probes, crowd: dict[str, Any], moment: float
     ) -> None:
-        """A job that waits for a place is QUEUED, and starts when the place is free."""
+        """A job that waits for a place is QUEUED, has no log yet, and starts in its turn."""
         first = _occupy(rig, probes, crowd)
         second = rig.submit(probes.exits(0), **crowd)
         for _ in poll(moment):
             assert rig.look(second).state in (None, JobState.SUBMITTED, JobState.QUEUED)
         rig.until(second, lambda record: record.state is JobState.QUEUED, "queued")
+        page = rig.driver.read_logs(second, 1, "stdout", None, ended=False, wait=0)
+        assert (page.data, page.eof) == (b"", False)
         rig.cancel(first)
         rig.end_as(second, JobState.SUCCEEDED)
 

@@ -81,11 +81,12 @@ class Submitting:
         """A key is remembered when its job has ended: the command is not run again."""
         submission = rig.submission(probes.exits(3))
         (first,) = rig.receipts(submission)
-        rig.ended(rig.ref(submission, first))
+        record = rig.ended(ref := rig.ref(submission, first))
         (second,) = rig.receipts(submission)
         assert (second.id, second.error) == (first.id, None)
+        assert second.created is not True
         rig.records.clear()
-        assert rig.look(rig.ref(submission, second)).exit_code == 3
+        assert rig.ended(ref).finished_at == record.finished_at
 
     @needs("idempotency")
     def test_same_key_other_spec(self, rig: Rig, probes: Probes) -> None:
@@ -171,6 +172,7 @@ class Observing:
         rig.ended(ref)
         stories = {tuple(map(_ending, rig.told(ref))) for _ in range(5)}
         assert len(stories) == 1, stories
+        assert "absent" not in stories.pop()
 
     def test_attempts_are_numbered_always_or_never(self, rig: Rig, probes: Probes) -> None:
         """The engine counts attempts, or fold does; an unnumbered final speaks of the job."""

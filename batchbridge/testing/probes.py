@@ -40,6 +40,10 @@ class Probes:
         wait = f"sleep {after}; " if after else ""
         return sh(f"{wait}{_printf(stdout)}; {_printf(stderr)} >&2")
 
+    def speaks(self, first: bytes, second: bytes, *, pause: float) -> Command:
+        """Write the first bytes, and the second ones that many seconds later."""
+        return sh(f"{_printf(first)}; sleep {pause}; {_printf(second)}")
+
     def shows(self, variable: str) -> Command:
         """Print the value of that variable, or ``unset``."""
         return sh(f'printf %s "${{{variable}-unset}}"')

@@ -259,7 +259,7 @@ class ReferenceDriver(BatchDriver[Settings]):
 
     def explain(self, ref: JobRef) -> Explanation | None:
         seen = self.snapshot((), [ref.id]).observations
-        waits = isinstance(seen[-1], Seen) and seen[-1].state == "QUEUED"
+        waits = any(isinstance(one, Seen) and one.state == "QUEUED" for one in seen[-1:])
         return Explanation("an exclusive job runs") if waits else None
 
     def probe(self) -> Iterable[Check]:

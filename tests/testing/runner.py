@@ -27,9 +27,8 @@ def main() -> None:
             given = json.load(asked)
         if not os.fork():
             server.close()
-            os.setsid()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            serve(pathlib.Path(given["job"]), given)
+            serve(pathlib.Path(given["job"]), {**given, "engine": os.getppid()})
             return
 
 
@@ -51,10 +50,10 @@ def run(job: pathlib.Path, given: dict) -> dict:
 class Waits:
     def __init__(self, job: pathlib.Path, given: dict, since: float) -> None:
         self.job, self.limit, self.since = job, given["queue_timeout"], since
-        self.gang = given["gang"]
+        self.gang, self.engine = given["gang"], given["engine"]
 
     def over(self) -> dict | None:
-        if (self.job / "cancel").exists():
+        if (self.job / "cancel").exists() or os.getppid() != self.engine:
             return {"state": "CANCELLED"}
         if self.limit and time.monotonic() - self.since > self.limit:
             return {"state": "FAILED", "cause": "UNSCHEDULABLE"}
@@ -95,7 +94,7 @@ def execute(job: pathlib.Path, given: dict) -> dict:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             return killed or ended(status)
-        if (job / "cancel").exists():
+        if (job / "cancel").exists() or os.getppid() != given["engine"]:
             killed = {"state": "CANCELLED"}
         elif time.monotonic() > deadline:
             killed = {"state": "FAILED", "cause": "TIMEOUT"}

@@ -48,7 +48,8 @@ def runs() -> Iterator[dict[str, Future[set[str]]]]:
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_the_mutant_is_caught(mutant: str, runs: dict[str, Future[set[str]]]) -> None:
-    assert runs[mutant].result() == MUTANTS[mutant].caught_by
+    expected, found = MUTANTS[mutant], runs[mutant].result()
+    assert found - expected.perhaps_by == expected.caught_by
 
 
 def test_every_test_of_the_kit_catches_something() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.harness import Goal, NotRun, Row, in_turn, rows_of
+from benchmarks.harness import Failed, Goal, NotRun, Row, in_turn, rows_of
 
 REPO = Path(__file__).parents[1]
 
@@ -84,3 +84,8 @@ def test_a_peer_that_does_not_run_is_neither_met_nor_missed() -> None:
     taken = in_turn({"ours": lambda: 1.0, "theirs": absent}, 2)
     _, theirs = rows_of(taken, unit="s", goals={"theirs": Goal("≥", 0.5)})
     assert (theirs.verdict, theirs.not_run, theirs.samples) == ("not run", "there is none", ())
+
+
+def test_a_failure_of_ours_is_no_row() -> None:
+    with pytest.raises(Failed, match="exit code 3"):
+        rows_of({"ours": Failed("exit code 3: broken"), "theirs": [1.0]}, unit="s")

@@ -30,10 +30,13 @@ class Book:
     def enter(self, job: Known) -> Known:
         """Note all that a list says of a job; the newer of each allocation is kept."""
         with self._lock:
-            before = self._jobs.get(job.id)
-            allocs = _merged(before.allocs if before else (), job.allocs)
-            stopped = job.stopped or (before is not None and before.stopped)
-            self._jobs[job.id] = replace(job, allocs=allocs, stopped=stopped)
+            before = self._jobs.get(job.id, job)
+            self._jobs[job.id] = replace(
+                job,
+                allocs=_merged(before.allocs, job.allocs),
+                stopped=job.stopped or before.stopped,
+                submitted_at=job.submitted_at or before.submitted_at,
+            )
             return self._jobs[job.id]
 
     def get(self, job_id: str) -> Known | None:

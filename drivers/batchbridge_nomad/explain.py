@@ -31,7 +31,11 @@ def _unplaced(evaluations: Iterable[Evaluation]) -> Explanation | None:
 
 
 def reasons(metrics: Metrics) -> Iterator[str]:
-    """What kept nodes out, each with how many; ``computed class`` is said only if nothing is."""
+    """What kept nodes out, each with how many.
+
+    With preemption on, the scheduler looks twice, and says of the second look only that a class of
+    nodes was found ineligible before.
+    """
     if not _available(metrics):
         yield f"no node in the datacenters asked for (node pool {metrics.node_pool or 'default'})"
         return
@@ -41,7 +45,8 @@ def reasons(metrics: Metrics) -> Iterator[str]:
         kind = what if what.startswith("missing") else f"constraint {what}"
         yield f"{kind} on {_nodes(nodes)}"
     if cached and not filtered:
-        yield f"{_nodes(cached)} not eligible, as found before"
+        lacks = "lack" if cached > 1 else "lacks"
+        yield f"{_nodes(cached)} {lacks} a constraint, task driver or device"
     for what, nodes in (metrics.dimension_exhausted or {}).items():
         yield f"{what} exhausted on {_nodes(nodes)}"
     for what in metrics.quota_exhausted or ():

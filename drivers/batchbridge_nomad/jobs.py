@@ -13,13 +13,16 @@ from batchbridge_nomad.wire import Alloc, Job, seconds
 
 
 def known(job: Job, allocs: Sequence[Alloc]) -> Known:
-    """A job with all its allocations, which were asked for after it."""
+    """A job with all its allocations, which were asked for after it.
+
+    Of a job that was stopped, Nomad's time of submission is that of the stop.
+    """
     meta = job.meta or {}
     limit = meta.get(RESERVED + "timeout")
     return Known(
         job.id,
         tuple(sorted(allocs, key=lambda alloc: (alloc.create_index, alloc.id))),
-        submitted_at=seconds(job.submit_time),
+        submitted_at=None if job.stop else seconds(job.submit_time),
         stopped=job.stop,
         waiting=job.status == "pending" and not job.stop,
         secrets=RESERVED + "secrets" in meta,
@@ -30,14 +33,14 @@ def known(job: Job, allocs: Sequence[Alloc]) -> Known:
 
 def listed(scope: Scope, job: Job, allocs: Sequence[Alloc]) -> Listed:
     """A job as a listing tells it."""
-    meta = job.meta or {}
+    meta, found = job.meta or {}, known(job, allocs)
     return Listed(
         scope,
         job.name,
         meta.get(RESERVED + "job_set", ""),
         meta.get(RESERVED + "user", ""),
-        translate.history(known(job, allocs))[-1],
-        seconds(job.submit_time),
+        translate.history(found)[-1],
+        found.submitted_at,
         labels_of(meta),
     )
 

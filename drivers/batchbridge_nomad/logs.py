@@ -9,9 +9,10 @@ offset is exact neither where a file grew meanwhile nor at a file's end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import msgspec
 from urllib3.exceptions import HTTPError
@@ -44,11 +45,16 @@ _FRAME = msgspec.json.Decoder(Frame)
 
 
 def frames(chunks: Iterable[bytes]) -> Iterator[Frame]:
-    """The frames of a body: JSON objects with nothing between them, and no brace inside."""
+    """The frames of a body: JSON objects with nothing between them, and no brace inside.
+
+    ValueError where it ends within one.
+    """
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"}")
         yield from (_FRAME.decode(text + b"}") for text in whole)
+    if rest.strip():
+        raise ValueError("it ends within a frame")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +96,19 @@ class Astray(Exception):
 def collect(found: Iterable[Frame], cursor: Cursor) -> Part:
     """The bytes from `cursor` on, a page at most, of frames that begin at its offset."""
     data, at, offset, gap = bytearray(), cursor.place, cursor.offset, False
+    before = cursor.place if cursor.offset else None
     for number, position, some in _located(found, cursor):
         if len(data) >= PAGE:
             return Part(bytes(data), Cursor(*at, offset), gap, whole=False)
         offset += len(some)
-        if (number, position + len(some)) <= at:
-            continue
-        gap = gap or not _leads_on(at, (number, position))
-        skip = at[1] - position if number == at[0] else 0
-        data += some[max(0, skip) :]
-        at = (number, position + len(some))
+        end = (number, position + len(some))
+        if end > at:
+            next_file = before == at and (number, position) == (at[0] + 1, 0)
+            gap = gap or not ((number, position) <= at or next_file)
+            skip = at[1] - position if number == at[0] else 0
+            data += some[max(0, skip) :]
+            at = end
+        before = end
     return Part(bytes(data), Cursor(*at, offset), gap, whole=True)
 
 
@@ -127,9 +136,31 @@ def _first_place(frame: Frame, cursor: Cursor) -> int:
     raise Astray
 
 
-def _leads_on(at: tuple[int, int], start: tuple[int, int]) -> bool:
-    """Whether nothing lies between the two places; a file's size is not known, so its end is."""
-    return start <= at or (at[1] > 0 and start == (at[0] + 1, 0))
+Ask: TypeAlias = Callable[[str, int], AbstractContextManager[Iterable[Frame]]]
+"""The frames from that offset on, counted from ``start`` or from ``end``."""
+
+
+def part_of(cursor: Cursor, ask: Ask) -> Part:
+    """The bytes from `cursor` on, wherever rotation has left them."""
+    try:
+        part = _from(cursor, ask)
+        # Nothing at all may mean that rotation left less than the offset counts.
+        if part.data or cursor.file == 0 or _end(ask) == cursor.place:
+            return part
+    except Astray:
+        pass
+    return _from(replace(cursor, offset=0), ask)
+
+
+def _from(cursor: Cursor, ask: Ask) -> Part:
+    with ask("start", cursor.offset) as found:
+        return collect(found, cursor)
+
+
+def _end(ask: Ask) -> tuple[int, int] | None:
+    """The file and the place in it where the log ends now."""
+    with ask("end", 1) as found:
+        return next(((f.number, f.offset - 1 + len(f.data)) for f in found if f.data), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,32 +176,13 @@ class Log:
         """The bytes after that cursor which Nomad has now; none before the task has started."""
         cursor = Cursor.parse(text)
         try:
-            part = self._part(cursor)
+            part = part_of(cursor, self._frames)
         except Missing as error:
             return _none(cursor, str(error), ended)
         return LogPage(part.data, str(part.after), ended and part.whole, part.gap)
 
-    def _part(self, cursor: Cursor) -> Part:
-        try:
-            part = self._read(cursor)
-            # Nothing at all may mean that rotation left less than the offset counts.
-            if part.data or cursor.file == 0 or self._end() == cursor.place:
-                return part
-        except Astray:
-            pass
-        return self._read(replace(cursor, offset=0))
-
-    def _read(self, cursor: Cursor) -> Part:
-        with self._frames(origin="start", offset=cursor.offset) as found:
-            return collect(found, cursor)
-
-    def _end(self) -> tuple[int, int] | None:
-        """The file and the place in it where the log ends now."""
-        with self._frames(origin="end", offset=1) as found:
-            return next(((f.number, f.offset - 1 + len(f.data)) for f in found if f.data), None)
-
     @contextmanager
-    def _frames(self, *, origin: str, offset: int) -> Iterator[Iterator[Frame]]:
+    def _frames(self, origin: str, offset: int) -> Iterator[Iterator[Frame]]:
         path = f"/v1/client/fs/logs/{self.alloc_id}"
         ask = {"task": TASK, "type": self.stream, "origin": origin, "offset": str(offset)}
         answer = self.api.stream(path, {**self.place.params, **ask, "plain": "false"})

@@ -1,7 +1,7 @@
 """Record what a real agent says of a job: ``python -m tests.drivers.nomad.record [NAME ...]``.
 
 Each recording is one job's life: what the lists say at its end, and every line of the event stream
-on the way. The agent (BATCHBRIDGE_NOMAD, a dev agent with raw_exec, preemption of batch jobs on)
+on the way. The agent (BATCHBRIDGE_NOMAD, a dev agent with raw_exec)
 should have nothing else to do. Names of the machine are replaced.
 """
 
@@ -96,6 +96,14 @@ def over(name: str, count: int = 1) -> None:
 
 def blocked(name: str) -> None:
     until(lambda: any(e["Status"] == "blocked" for e in get(f"job/bb-rec-{name}/evaluations")))
+
+
+def preemption(on: bool) -> None:
+    """Whether batch jobs make room for each other; with it, reasons for waiting are hidden."""
+    current = get("operator/scheduler/configuration")["SchedulerConfig"]
+    current["PreemptionConfig"]["BatchSchedulerEnabled"] = on
+    where = f"{V1}/operator/scheduler/configuration"
+    requests.put(where, json=current, timeout=10).raise_for_status()
 
 
 def most_memory() -> int:
@@ -199,6 +207,7 @@ def allocation_stopped(name: str) -> None:
 
 @scenario
 def preempted(name: str) -> None:
+    preemption(True)
     memory = (most_memory() - 200) << 20
     run(name, "exec sleep 60", memory=memory, options={"priority": 10}, reruns=True)
     running(name)
@@ -246,6 +255,12 @@ def no_such_node(name: str) -> None:
 
 
 @scenario
+def no_such_node_with_preemption(name: str) -> None:
+    preemption(True)
+    no_such_node(name)
+
+
+@scenario
 def no_task_driver(name: str) -> None:
     waiting(name, options={"driver": "nothing"})
 
@@ -276,6 +291,7 @@ def record(name: str) -> Any:
     begun = threading.Event()
     threading.Thread(target=follow, args=(name, lines, begun), daemon=True).start()
     assert begun.wait(10)
+    preemption(False)
     SCENARIOS[name](name)
     time.sleep(0.5)
     found = get("jobs", prefix=job_id, meta="true")

@@ -138,7 +138,8 @@ class BatchDriver(ABC, Generic[S]):
 
         All are of one scope. The same key is the same job, as far as ``capabilities.idempotency``
         says. A job that the engine refuses is ``Receipt.error``; what stops the call raises, and
-        then every key without a receipt has an unknown outcome. ``spec.options`` are checked; read
+        then every key without a receipt has an unknown outcome. It may wait some seconds for what
+        the engine itself says is on its way. ``spec.options`` are checked; read
         them with :func:`batchbridge.fields.options_from`. Where the engine may rerun a job, keep
         ``spec.reruns`` beside it, so that whoever asks later tells the same end.
         """

@@ -11,14 +11,14 @@ from typing import Any
 from batchbridge.backoff import delays
 from batchbridge.driver import BatchDriver
 from batchbridge.errors import CursorExpired
-from batchbridge.ledger import Ledger
+from batchbridge.ledger import NEVER, Ledger
 from batchbridge.model import Scope
 
 STREAMS = 32
 """Scopes of one engine that stream at once; further ones are polled."""
 
 GIVE_UP = 3
-"""Failures of a stream at one cursor, without progress, after which its scope is polled, ..."""
+"""Failures of a stream at one cursor, while snapshots are answered, after which it is polled, ..."""
 
 TRY_AGAIN = 600.0
 """... for this many seconds."""
@@ -135,6 +135,7 @@ class _Stream(_Pump):
         super().__init__(retire)
         self._cursor: str | None = None
         self._failures = 0
+        self._failed_at = NEVER
         self._again_at = 0.0
         self._pauses = delays()
 
@@ -147,9 +148,9 @@ class _Stream(_Pump):
             self._follow(ledger)
         except CursorExpired:
             self._cursor = None
-            self._failures += 1
+            self._failed(ledger)
         except Exception as error:
-            self._failures += 1
+            self._failed(ledger)
             ledger.failed(error)
         finally:
             ledger.streaming = False
@@ -172,8 +173,13 @@ class _Stream(_Pump):
                 idle_since = time.monotonic() if ledger.busy else idle_since
                 if self._stopped or time.monotonic() - idle_since > LINGER:
                     return
-        # An end after progress is the driver's way to subscribe anew.
-        self._failures += self._cursor == begun_at
+        if self._cursor == begun_at:  # after progress, it is the driver's way to subscribe anew
+            self._failed(ledger)
+
+    def _failed(self, ledger: Ledger) -> None:
+        """Count it against the stream, unless the engine has not answered at all since the last."""
+        self._failures += self._failures == 0 or ledger.answered_at > self._failed_at
+        self._failed_at = time.monotonic()
 
     def _progress(self, cursor: str) -> None:
         self._cursor = cursor
@@ -186,6 +192,7 @@ class _Stream(_Pump):
             return
         if self._failures >= GIVE_UP:
             self._failures = 0
+            self._cursor = None  # what it stands on may be what the stream breaks at
             self._again_at = time.monotonic() + TRY_AGAIN
             return
         until = time.monotonic() + next(self._pauses)

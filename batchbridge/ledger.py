@@ -156,6 +156,7 @@ class Ledger:
         self._failures = 0
         self._pauses = delays()
         self._not_before = 0.0
+        self.answered_at = NEVER
 
     # -- what others ask of it ---------------------------------------------------------------
 
@@ -260,6 +261,7 @@ class Ledger:
         """The engine answered."""
         with self.changed:
             self.trouble = None
+            self.answered_at = time.monotonic()
             self._refused = 0
             self._failures = 0
             self._not_before = 0.0

@@ -114,15 +114,32 @@ def test_a_cut_stream_resumes_at_its_cursor_and_an_expired_one_begins_anew():
     assert driver.calls.watches == [None, "7", None]
 
 
+class Cut(Pushing):
+    def watch(self, scope, cursor, known):
+        self.calls.watches.append(cursor)
+        raise TransportError("no")
+        yield
+
+
 def test_a_stream_that_never_gets_on_is_replaced_by_polling():
-    driver = Pushing()
-    for _ in range(3):
-        driver.stream.put(TransportError("no"))
-    with watching(driver, "a") as (_, a):
-        until(lambda: len(driver.calls.watches) == 3)
+    driver = Cut()
+    with watching(driver, "a") as (hub, a):
+        (pump,) = hub._pumps.values()
+        until(lambda: pump._again_at > time.monotonic())
+        tried = len(driver.calls.watches)
         driver.said["a"] = [Seen("a", S.SUCCEEDED, final=True)]
         until(lambda: a.record.terminal)
-    assert len(driver.calls.watches) == 3
+    assert tried >= hub_module.GIVE_UP
+    assert len(driver.calls.watches) == tried
+
+
+def test_an_engine_that_is_away_costs_no_stream():
+    driver = Cut()
+    driver.failures = [TransportError("away") for _ in range(1000)]
+    with watching(driver, "a") as (hub, _):
+        (pump,) = hub._pumps.values()
+        until(lambda: len(driver.calls.watches) > 10 * hub_module.GIVE_UP)
+        assert pump._again_at < time.monotonic()
 
 
 def test_a_failing_snapshot_does_not_end_the_watch():

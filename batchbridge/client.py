@@ -254,17 +254,20 @@ def _check_pending(pending: Mapping[Job, None], *, overdue: bool) -> None:
         job._raise_error()
 
 
-def news(jobs: Iterable[Job], *, every: float = 0.2) -> Iterator[list[Event]]:
+def news(jobs: Sequence[Job], *, every: float = 0.2) -> Iterator[list[Event]]:
     """What happens to all these jobs until the last is over: the new events, each `every` seconds.
 
-    A list may be empty. A job that its engine does not know counts as over. Raises where an engine
-    cannot be asked.
+    A list may be empty. `jobs` may grow meanwhile. A job that its engine does not know counts as
+    over. Raises where an engine cannot be asked.
     """
-    told = dict.fromkeys(jobs, 0)
-    for job in told:
-        job._watch()
-    while told:
-        over = [job for job in told if job._watched.settled]
+    told: dict[Job, int] = {}
+    begun = 0
+    while told or begun < len(jobs):
+        for job in jobs[begun:]:
+            told[job] = 0
+            job._watch()
+        begun = len(jobs)
+        over = {job for job in told if job._watched.settled}
         fresh = {job: job.history(after) for job, after in told.items()}
         told = {job: after + len(fresh[job]) for job, after in told.items() if job not in over}
         yield sorted(itertools.chain(*fresh.values()), key=lambda event: event.observed_at)

@@ -23,29 +23,34 @@ class Many:
     """The jobs of a file or an array, on their way. They share a job set unless they name one."""
 
     def __init__(
-        self, session: Session, items: Sequence[Item], key: str | None, mode: Mode
+        self,
+        session: Session,
+        items: Sequence[Item],
+        key: str | None,
+        mode: Mode,
+        *,
+        bound: int | None,
     ) -> None:
         self._client = session.client
         self._items = items
         self._key = key or submit.new_key()
         self._mode = mode
+        self._bound = bound  #: how many may be alive at once
+        self._rest = deque(items)
         self._jobs: list[Job] = []
         self._refused = 0
         own_set = submit.default_job_set(submit.user_name(), self._key)
         self._defaults: Form = {"job_set": own_set, **session.client.engine.resolved.job}
 
-    def run(self, *, bound: int | None) -> int:
-        """Submit all, at most `bound` of them alive at once; stay if asked to: the exit code."""
-        self._announce(bound)
-        with (
-            detaching(lambda: self._jobs),
-            progress("submitted", len(self._items)) as advance,
-        ):
-            if bound is None:
-                self._submit(self._items, advance)
-            else:
-                self._submit_in_turn(bound, advance)
-        code = self._mode.stay(self._jobs)
+    def run(self) -> int:
+        """Submit all; stay if asked to: the exit code."""
+        self._announce()
+        total = len(self._items)
+        with detaching(lambda: self._jobs), progress("submitted", total) as advance:
+            self._submit_what_fits(advance)
+            if self._mode.detach:
+                self._submit_the_rest(advance)
+        code = self._mode.stay(self._jobs, total=total, turn=self._submit_what_fits)
         return BatchBridgeError.exit_code if self._refused else code
 
     def dry_run(self) -> int:
@@ -58,32 +63,39 @@ class Many:
                 self._refuse(item, error)
         return BatchBridgeError.exit_code if self._refused else 0
 
-    def _announce(self, bound: int | None) -> None:
-        if bound is not None:
-            note(f"at most {bound} at once: this client holds the bound while it submits")
+    def _announce(self) -> None:
+        if self._bound is not None:
+            note(f"at most {self._bound} at once: this client holds the bound while it submits")
         if self._client.driver.capabilities.idempotency != "none":
             note(f"the same command with --key {self._key} goes on where this one stops")
 
-    def _submit_in_turn(self, bound: int, advance: Callable[[], None]) -> None:
-        """Submit as many as there is room for, until one of them has ended makes more."""
-        rest, live, waits = deque(self._items), list[Job](), Waits()
-        while rest:
-            room = min(bound - len(live), len(rest))
-            live += self._submit([rest.popleft() for _ in range(room)], advance)
-            for _ in news(live) if rest and len(live) >= bound else ():
-                waits.turn(live)
-                if any(_over(job) for job in live):
-                    break
-            live = [job for job in live if not _over(job)]
+    def _submit_the_rest(self, advance: Callable[[], None]) -> None:
+        """Submit one after the other as jobs end, until all are submitted."""
+        waits = Waits()
+        for _ in news(self._jobs) if self._rest else ():
+            self._submit_what_fits(advance)
+            if not self._rest:
+                return
+            waits.turn(self._jobs)
 
-    def _submit(self, items: Sequence[Item], advance: Callable[[], None]) -> list[Job]:
-        """Submit these; those that were not refused."""
+    def _submit_what_fits(self, advance: Callable[[], None] = lambda: None) -> None:
+        """Submit as many as there is room for under the bound; a refused one takes none."""
+        while self._rest and (room := self._room()):
+            part = [self._rest.popleft() for _ in range(min(room, len(self._rest)))]
+            self._submit(part, advance)
+
+    def _room(self) -> int:
+        if self._bound is None:
+            return len(self._rest)
+        alive = sum(not (job.done() or job.record.missing) for job in self._jobs)
+        return max(self._bound - alive, 0)
+
+    def _submit(self, items: Sequence[Item], advance: Callable[[], None]) -> None:
         for item in items:
             if isinstance(item.form, SpecError):
                 self._refuse(item, item.form)
                 advance()
         good = [item for item in items if not isinstance(item.form, SpecError)]
-        before = len(self._jobs)
 
         def told(index: int, outcome: Job | BatchBridgeError) -> None:
             if isinstance(outcome, BatchBridgeError):
@@ -99,7 +111,6 @@ class Many:
             detach=self._mode.detach,
             on_each=told,
         )
-        return self._jobs[before:]
 
     def _form(self, item: Item) -> Form:
         if isinstance(item.form, SpecError):
@@ -112,7 +123,3 @@ class Many:
     def _refuse(self, item: Item, error: BatchBridgeError) -> None:
         self._refused += 1
         complain(error, item.where)
-
-
-def _over(job: Job) -> bool:
-    return job.done() or job.record.missing

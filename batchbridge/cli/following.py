@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 import click
 
-from batchbridge.cli.console import coloured, emit, note
+from batchbridge.cli.console import coloured, complain, emit, note
 from batchbridge.client import Job, cancel, news
 from batchbridge.configfiles import printable
 from batchbridge.errors import BatchBridgeError, LogsUnavailable, NoSuchJob
@@ -29,7 +30,7 @@ PATIENCE: Final = 10.0
 """Seconds that a job may wait before its reason is asked for, and between askings."""
 
 ASKED: Final = 5
-"""Waiting jobs whose reason is asked for at a time."""
+"""Waiting jobs whose reasons are asked for."""
 
 SECOND: Final = 3.0
 """Seconds in which a second Ctrl-C cancels what the first one left."""
@@ -39,20 +40,24 @@ _WAITING: Final = frozenset({JobState.SUBMITTED, JobState.QUEUED, JobState.LEASE
 
 
 class Waits:
-    """Says why jobs wait: after ten seconds, and whenever the reason changes."""
+    """Says why jobs wait: once they have for ten seconds, and whenever the reason changes.
+
+    Of many only the first few are asked about, which spares the engine.
+    """
 
     def __init__(self) -> None:
         self._told: dict[Job, str] = {}
-        self._next = time.monotonic() + PATIENCE
+        self._due: dict[Job, float] = {}
 
     def turn(self, jobs: Iterable[Job]) -> None:
-        """Ask for the reasons, if it is time to. To be called often."""
-        if time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + PATIENCE
-        waiting = [job for job in jobs if job.record.state in _WAITING]
-        for job in waiting[:ASKED]:
-            self._tell(job)
+        """Ask for the reasons that are due. To be called often."""
+        waiting = (job for job in jobs if job.record.state in _WAITING)
+        now = time.monotonic()
+        self._due = {job: self._due.get(job, now + PATIENCE) for job in islice(waiting, ASKED)}
+        for job, due in self._due.items():
+            if now >= due:
+                self._due[job] = now + PATIENCE
+                self._tell(job)
 
     def _tell(self, job: Job) -> None:
         try:
@@ -182,7 +187,10 @@ def _output_or_turns(job: Job, output: Output) -> Iterator[None]:
 
 
 def stay(jobs: Sequence[Job], turn: Callable[[list[Event]], None]) -> None:
-    """Stay until the last of the jobs has ended; `turn` gets what is new, often nothing."""
+    """Stay until the last of the jobs has ended; `turn` gets what is new, often nothing.
+
+    It may add to the jobs.
+    """
     waits = Waits()
     for fresh in news(jobs):
         turn(fresh)
@@ -220,6 +228,13 @@ def _way_back(jobs: Sequence[Job]) -> str:
         return f"batchbridge watch --logs {jobs[0].ref}"
     sets = {job.job_set for job in jobs}
     return f"batchbridge watch --job-set {shlex.quote(sets.pop())}" if len(sets) == 1 else _MINE
+
+
+def tell_missing(jobs: Iterable[Job]) -> None:
+    """Name the jobs that their engines deny."""
+    for job in jobs:
+        if job.record.missing:
+            complain(NoSuchJob(f"{job.ref.backend} knows no job {job.ref}"))
 
 
 def summary(jobs: Iterable[Job]) -> str:

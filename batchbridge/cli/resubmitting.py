@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, chdir
 from typing import TypeAlias
 
@@ -19,11 +19,13 @@ from batchbridge.cli.session import Session
 from batchbridge.cli.watching import Mode, mode_flags
 from batchbridge.client import Client, Job
 from batchbridge.errors import BatchBridgeError, NoSuchJob, UsageError
-from batchbridge.journal import Entry, Journal
+from batchbridge.journal import Entry
 from batchbridge.model import JobState
 
 Again: TypeAlias = tuple[Entry, str]
 """A submission, and the key that it is submitted again under."""
+
+_FAILED = (JobState.FAILED, JobState.LOST)
 
 
 @click.command("resubmit", cls=JobsCommand)
@@ -90,8 +92,7 @@ def _open(session: Session, key: str) -> list[Again]:
 
 
 def _named(session: Session, wanted: Wanted) -> list[Again]:
-    jobs = known(chosen(session, wanted)).jobs
-    return [(entry, _next_key(session.journal, entry)) for entry in _entries(session, jobs)]
+    return _as_new(session, known(chosen(session, wanted)).jobs)
 
 
 def _failed(session: Session, job_set: str) -> list[Again]:
@@ -99,44 +100,36 @@ def _failed(session: Session, job_set: str) -> list[Again]:
     found = known(find(session, Wanted(job_set=job_set)))
     if not found.jobs:
         raise NoSuchJob(f"no job of a set {job_set!r} is known here")
-    bad = [job for job in found.jobs if job.record.state in (JobState.FAILED, JobState.LOST)]
-    entries = _entries(session, [job for job in bad if job.done()])
-    latest = {entry.ref for entry in _latest(session.journal.entries(job_set=job_set))}
-    again = [(e, _next_key(session.journal, e)) for e in entries if e.ref in latest]
-    if not again:
+    bad = [job for job in found.jobs if job.done() and job.record.state in _FAILED]
+    again = _as_new(session, bad)
+    latest = [(entry, key) for entry, key in again if _tries(key)[1] == _tries(entry.key)[1] + 1]
+    if not latest:
         note(f"no job of {job_set} has failed, or each was submitted again")
-    return again
+    return latest
 
 
-def _entries(session: Session, jobs: Iterable[Job]) -> Iterator[Entry]:
-    """What the journal knows of these jobs; UsageError where it does not know one."""
+def _as_new(session: Session, jobs: Iterable[Job]) -> list[Again]:
+    """Each job with the key of its next try; UsageError where the journal does not know one."""
+    journal = session.journal.entries()
+    last: dict[tuple[str, str], int] = {}
+    for entry in journal:
+        first, number = _tries(entry.key)
+        last[entry.engine, first] = max(number, last.get((entry.engine, first), 0))
+    entries = {entry.ref: entry for entry in journal}
+    again = []
     for job in jobs:
-        entry = next(iter(session.journal.entries(ref=str(job.ref))), None)
-        if entry is None:
+        if str(job.ref) not in entries:
             raise UsageError(f"{called(job)} was not submitted from here: its command is not known")
-        yield entry
+        entry = entries[str(job.ref)]
+        first, _ = _tries(entry.key)
+        again.append((entry, f"{first}-r{last[entry.engine, first] + 1}"))
+    return again
 
 
 def _tries(key: str) -> tuple[str, int]:
     """``("a", 2)`` of ``a-r2``: the first key, and which try this is."""
     match = re.fullmatch(r"(.*)-r(\d+)", key, re.DOTALL)
     return (match[1], int(match[2])) if match else (key, 0)
-
-
-def _latest(entries: Iterable[Entry]) -> Iterable[Entry]:
-    latest: dict[tuple[str, str], Entry] = {}
-    for entry in entries:
-        place = (entry.engine, _tries(entry.key)[0])
-        if place not in latest or _tries(entry.key) > _tries(latest[place].key):
-            latest[place] = entry
-    return latest.values()
-
-
-def _next_key(journal: Journal, entry: Entry) -> str:
-    first, _ = _tries(entry.key)
-    others = (_tries(e.key) for e in journal.entries(job_set=entry.job_set))
-    last = max(number for key, number in others if key == first)
-    return f"{first}-r{last + 1}"
 
 
 # -- the submit ------------------------------------------------------------------------------

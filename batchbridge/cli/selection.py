@@ -15,11 +15,12 @@ from typing import Any, Final
 import click
 
 from batchbridge.cli.console import complain
+from batchbridge.cli.following import tell_missing
 from batchbridge.cli.session import EngineCommand, Session
 from batchbridge.client import Job, refresh
 from batchbridge.errors import BatchBridgeError, NoSuchJob, SpecError, UsageError
 from batchbridge.journal import Entry, Journal
-from batchbridge.model import JobState, read_time
+from batchbridge.model import JobRef, JobState, read_time
 
 WINDOW: Final = 7 * 86400.0
 """Seconds that are looked back where neither a job set nor --since says how far."""
@@ -133,12 +134,9 @@ def ask(found: Found) -> None:
 def known(found: Found) -> Found:
     """The jobs, brought up to date, but for those that their engines deny; these are named."""
     ask(found)
-    missing = [job for job in found.jobs if job.record.missing]
-    for job in missing:
-        complain(NoSuchJob(f"{job.ref.backend} knows no job {job.ref}"))
-    found.jobs = [job for job in found.jobs if job not in missing]
-    found.partly = found.partly or bool(missing)
-    return found
+    tell_missing(found.jobs)
+    there = [job for job in found.jobs if not job.record.missing]
+    return Found(there, partly=found.partly or len(there) < len(found.jobs))
 
 
 # -- by filters ------------------------------------------------------------------------------
@@ -147,16 +145,24 @@ def known(found: Found) -> Found:
 def _known(session: Session, wanted: Wanted) -> Found:
     """The jobs that the journal or the engine know, with what the filters say."""
     found, asked_at = Found(), dict[Job, float]()
-    for entry in session.journal.entries(since=wanted.start, job_set=wanted.job_set):
-        if entry.ref is not None and session.covers(entry):
-            with found.trying(entry.ref):
-                asked_at[_attach(session, entry.ref, entry)] = entry.asked_at
+    for engine, entries in _by_engine(session, wanted).items():
+        with found.trying(engine):
+            asked_at |= {_attach(session, e.ref, e): e.asked_at for e in entries if e.ref}
     with found.trying("the list of the engine"):
         for job in _listed(session, wanted):
             asked_at[job] = job.record.submitted_at or wanted.start
     unique = {job.ref: job for job in asked_at}
     found.jobs = sorted(unique.values(), key=lambda job: asked_at[job], reverse=True)
     return found
+
+
+def _by_engine(session: Session, wanted: Wanted) -> dict[str, list[Entry]]:
+    """What the journal knows of the jobs, for each engine that is meant."""
+    groups: dict[str, list[Entry]] = {}
+    for entry in session.journal.entries(since=wanted.start, job_set=wanted.job_set):
+        if session.covers(entry):
+            groups.setdefault(entry.engine, []).append(entry)
+    return groups
 
 
 def _listed(session: Session, wanted: Wanted) -> list[Job]:
@@ -187,20 +193,15 @@ def _expanded(words: Iterable[str]) -> Iterator[str]:
 
 def _named(session: Session, wanted: Wanted) -> Found:
     """The jobs that the words name, in their order, with what the filters say."""
-    found, others = Found(), []
+    only = wanted.words[0] if len(wanted.words) == 1 else None
+    submitted = {entry.ref: entry for entry in session.journal.entries(ref=only)}
+    recent = Found() if submitted.keys() >= set(wanted.words) else _known(session, wanted)
+    named: dict[JobRef, Job] = {}
     for word in wanted.words:
-        entry = next(iter(session.journal.entries(ref=word)), None)
-        if entry is not None:
-            found.jobs.append(_attach(session, word, entry))
-        else:
-            others.append(word)
-    if others:
-        recent = _known(session, wanted)
-        found.partly = recent.partly
-        for word in others:
-            found.jobs.extend(_matching(session, word, recent.jobs))
-    found.jobs = [job for job in dict.fromkeys(found.jobs) if _fits(job, wanted)]
-    return found
+        whole = [_attach(session, word, submitted[word])] if word in submitted else None
+        for job in whole or _matching(session, word, recent.jobs):
+            named.setdefault(job.ref, job)
+    return Found([job for job in named.values() if _fits(job, wanted)], partly=recent.partly)
 
 
 def _matching(session: Session, word: str, recent: Sequence[Job]) -> list[Job]:

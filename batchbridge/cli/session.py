@@ -150,10 +150,15 @@ def _engine_flag() -> click.Option:
         multiple=True,
         metavar="NAME",
         help="The engine: a profile's name, or a backend's. Else the configured default.",
-        shell_complete=lambda ctx, param, text: [
-            name for name in Config.load().profiles() if name.startswith(text)
-        ],
+        shell_complete=_complete,
     )
+
+
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    try:
+        return [name for name in Config.load().profiles() if name.startswith(incomplete)]
+    except BatchBridgeError:  # a command will say what is wrong
+        return []
 
 
 def _one(engines: Sequence[str]) -> str | None:

@@ -89,9 +89,8 @@ def submit_command(
         raise UsageError("--file and --array exclude each other")
     chosen = Array.parse(array) if array is not None else None
     items = chosen.items(form) if chosen else read(path or "", form)
-    many = Many(session, items, key, mode)
-    bound = chosen.bound if chosen else None
-    ctx.exit(many.dry_run() if dry_run else many.run(bound=bound))
+    many = Many(session, items, key, mode, bound=chosen.bound if chosen else None)
+    ctx.exit(many.dry_run() if dry_run else many.run())
 
 
 def _form(words: Sequence[str], form: dict[str, Any]) -> dict[str, Any]:

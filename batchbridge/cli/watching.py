@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import click
 
-from batchbridge.cli.console import complain, emit, json_flag, note
+from batchbridge.cli.console import emit, json_flag, note
 from batchbridge.cli.following import (
     Changes,
     detaching,
@@ -19,13 +19,14 @@ from batchbridge.cli.following import (
     follow,
     stay,
     summary,
+    tell_missing,
 )
 from batchbridge.cli.live import progress, table
 from batchbridge.cli.selection import Found, JobsCommand, Wanted, chosen
 from batchbridge.cli.session import Session
 from batchbridge.client import Job, describe
-from batchbridge.errors import NoSuchJob, UsageError, WaitTimeout
-from batchbridge.ledger import Event
+from batchbridge.errors import UsageError, WaitTimeout
+from batchbridge.ledger import Event, job_json
 from batchbridge.model import read_time
 
 verbose_flag: Final = click.option(
@@ -79,29 +80,37 @@ def wait_command(
     """
     seconds = None if timeout is None else read_time("timeout", timeout)
     found = chosen(session, wanted)
-    wait_for(found.jobs, timeout=seconds, as_json=as_json, name_failed=not as_json)
+    wait_for(found.jobs, _emit_end if as_json else _name_failed, timeout=seconds)
     click.echo(summary(found.jobs), err=True)
     ctx.exit(_ended(found))
 
 
 def wait_for(
-    jobs: Sequence[Job], *, timeout: float | None, as_json: bool, name_failed: bool
+    jobs: Sequence[Job],
+    told: Callable[[Event], None],
+    *,
+    timeout: float | None = None,
+    total: int | None = None,
+    turn: Callable[[], None] = lambda: None,
 ) -> None:
-    """Stay until all have ended, with a bar on a terminal; say how each ended, as asked."""
-    deadline = float("inf") if timeout is None else time.monotonic() + timeout
-    by_ref = {job.ref: job for job in jobs}
-    with progress("ended", len(jobs)) as advance:
+    """Stay until all have ended, with a bar on a terminal; `told` of the end of each.
 
-        def turn(fresh: list[Event]) -> None:
+    `turn` may add to the jobs, up to `total`.
+    """
+    deadline = float("inf") if timeout is None else time.monotonic() + timeout
+    with progress("ended", total or len(jobs)) as advance:
+
+        def each_turn(fresh: list[Event]) -> None:
             for event in fresh:
                 if event.record.terminal:
                     advance()
-                    _tell_end(by_ref[event.ref], as_json=as_json, name_failed=name_failed)
+                    told(event)
+            turn()
             if time.monotonic() >= deadline:
                 going = sum(not job.done() for job in jobs)
                 raise WaitTimeout(f"{going} of {len(jobs)} jobs had not ended after {timeout:g} s")
 
-        stay(jobs, turn)
+        stay(jobs, each_turn)
 
 
 def follow_one(job: Job, changes: Changes) -> None:
@@ -110,11 +119,17 @@ def follow_one(job: Job, changes: Changes) -> None:
         follow(job, changes)
 
 
-def _tell_end(job: Job, *, as_json: bool, name_failed: bool) -> None:
-    if as_json:
-        emit(job.to_json())
-    elif name_failed and job.record.exit_status:
-        click.echo(describe(job.ref, job.record), err=True)
+def _emit_end(event: Event) -> None:
+    emit(job_json(event.ref, event.name, event.job_set, event.record))
+
+
+def _name_failed(event: Event) -> None:
+    if event.record.exit_status:
+        click.echo(describe(event.ref, event.record), err=True)
+
+
+def _say_nothing(event: Event) -> None:
+    """Waiting is silent."""
 
 
 def _only(jobs: Sequence[Job]) -> Job:
@@ -127,9 +142,7 @@ def _only(jobs: Sequence[Job]) -> Job:
 
 def _ended(found: Found) -> int:
     """The exit code for jobs that have ended; those that their engines deny are named."""
-    for job in found.jobs:
-        if job.record.missing:
-            complain(NoSuchJob(f"{job.ref.backend} knows no job {job.ref}"))
+    tell_missing(found.jobs)
     return found.exit_code or exit_status(found.jobs)
 
 
@@ -156,19 +169,31 @@ class Mode:
         elif self.detach:
             emit(job.to_json())
 
-    def stay(self, jobs: Sequence[Job]) -> int:
-        """Stay with the jobs as it was asked for: the exit code."""
+    def stay(
+        self,
+        jobs: Sequence[Job],
+        *,
+        total: int | None = None,
+        turn: Callable[[], None] = lambda: None,
+    ) -> int:
+        """Stay with the jobs as it was asked for: the exit code; `turn` may add to them."""
         changes = Changes(as_json=self.as_json, verbose=self.verbose, err=True)
         if self.detach or not jobs:
             return 0
-        if self.follow and len(jobs) == 1:
+        if self.follow and len(jobs) == (total or 1) == 1:
             follow_one(jobs[0], changes)
             return exit_status(jobs)
+
+        def show(fresh: list[Event]) -> None:
+            changes.show(fresh)
+            turn()
+
         with detaching(lambda: jobs):
             if self.follow:
-                stay(jobs, changes.show)
+                stay(jobs, show)
             else:
-                wait_for(jobs, timeout=None, as_json=self.as_json, name_failed=False)
+                told = _emit_end if self.as_json else _say_nothing
+                wait_for(jobs, told, total=total, turn=turn)
         return exit_status(jobs)
 
 

@@ -133,6 +133,16 @@ def test_following_many_shows_the_states_of_all(bb):
     }
 
 
+def test_following_a_bounded_array_shows_all_as_they_come(bb):
+    result = bb("submit", "--array", "0-2%1", "--follow", "--name", "p", "--", "true")
+    ends = [line.split()[1] for line in result.stderr.splitlines() if "SUCCEEDED" in line]
+    assert ends == ["p-0", "p-1", "p-2"]
+
+
+def test_following_an_array_of_one_shows_its_output_too(bb):
+    assert bb("submit", "--array", "7-7", "--follow", "--", "echo", "x").stdout == "x\n"
+
+
 @pytest.mark.parametrize("text", ["5", "3-1", "0-3%0", "a-b", "0-3%", "-1-3"])
 def test_what_is_no_array_is_refused(text):
     with pytest.raises(SpecError, match="such as 0-499"):

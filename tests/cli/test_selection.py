@@ -46,6 +46,10 @@ def test_jobs_are_meant_by_set_state_time_and_owner(bb, three):
     assert names(bb.json("list")) == ["gone", "bad", "good"]
 
 
+def test_a_job_named_twice_is_one(bb, three):
+    assert names(bb.json("status", three[0], "good", three[0])) == ["good"]
+
+
 def test_a_name_means_all_that_bear_it(bb):
     refs = {bb.ended("--name", "twin", "--", "true") for _ in range(2)}
     assert {job["ref"] for job in bb.json("status", "twin")} == refs

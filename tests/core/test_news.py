@@ -54,6 +54,16 @@ def test_whoever_reads_the_news_gets_a_turn_while_nothing_happens(engine):
     assert [next(silent), next(silent)] == [[], []]
 
 
+def test_jobs_that_are_added_meanwhile_are_told_of_too(engine):
+    engine.driver.said = {name: [Seen(name, S.SUCCEEDED, final=True)] for name in ("a", "b")}
+    jobs, ended = [engine.job("a")], []
+    for fresh in news(jobs, every=0.01):
+        ended += [event.ref.id for event in fresh if event.record.terminal]
+        if ended == ["a"] and len(jobs) == 1:
+            jobs.append(engine.job("b"))
+    assert ended == ["a", "b"]
+
+
 def test_an_engine_that_refuses_ends_the_news(engine, monkeypatch):
     monkeypatch.setattr("batchbridge.ledger.delays", lambda: itertools.repeat(0.0))
     engine.driver.failures = [AuthError("token expired") for _ in range(3)]

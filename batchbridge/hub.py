@@ -18,7 +18,7 @@ STREAMS = 32
 """Scopes of one engine that stream at once; further ones are polled."""
 
 GIVE_UP = 3
-"""Failures of a stream at one cursor, while snapshots are answered, after which it is polled, ..."""
+"""Failures of a stream at one cursor, while snapshots are answered, that make it polled, ..."""
 
 TRY_AGAIN = 600.0
 """... for this many seconds."""
@@ -151,7 +151,7 @@ class _Stream(_Pump):
             self._failed(ledger)
         except Exception as error:
             self._failed(ledger)
-            ledger.failed(error)
+            ledger.stream_failed(error)
         finally:
             ledger.streaming = False
         self._reconsider(ledger)

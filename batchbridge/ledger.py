@@ -257,6 +257,12 @@ class Ledger:
         if self._failures == PATIENCE and problem.retryable:
             log.warning("%s cannot be asked; trying on: %s", self.driver.name, problem)
 
+    def stream_failed(self, error: Exception) -> None:
+        """A watch broke: a snapshot tells what it missed, and whether the engine can be asked."""
+        problem = error if isinstance(error, BatchBridgeError) else _bug(self.driver, error)
+        log.debug("%s %s: the stream: %s", self.driver.name, self.scope, problem, exc_info=error)
+        self.reset()
+
     def succeeded(self) -> None:
         """The engine answered."""
         with self.changed:

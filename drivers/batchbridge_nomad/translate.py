@@ -88,7 +88,7 @@ def _attempt(job: Known, alloc: Alloc, number: int) -> Iterator[Seen]:
             job.id,
             ending.state,
             number,
-            final=number == len(job.allocs) and ending.own,
+            final=number == len(job.allocs) and ending.own and _all_dead(job),
             at=moment(alloc.task.finished_at),
             cause=ending.cause,
             exit_code=ending.exit_code,
@@ -109,7 +109,8 @@ def _beyond(job: Known) -> Iterator[Seen]:
     elif last is None or last.own:
         return
     elif job.stopped:
-        yield _stopped_between(job, last)
+        if _all_dead(job):
+            yield _stopped_between(job, last)
     elif job.waiting:
         yield Seen(job.id, JobState.QUEUED, attempt=len(job.allocs) + 1)
 
@@ -124,6 +125,11 @@ def _stopped_between(job: Known, last: Ending) -> Seen:
     if job.reruns:
         return Seen(job.id, JobState.CANCELLED, final=True, message="stopped while it waited")
     return Seen(job.id, last.state, final=True, at=at, cause=last.cause, message=last.message)
+
+
+def _all_dead(job: Known) -> bool:
+    """No allocation has a process left; one that was replaced may, while it is being killed."""
+    return all(alloc.client_status in ("complete", "failed", "lost") for alloc in job.allocs)
 
 
 def ending_of(job: Known, number: int) -> Ending | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 
 import pytest
 import requests
 
+from batchbridge import Cause, Client, JobState, as_completed
 from batchbridge.testing import DriverConformance
 from batchbridge_nomad import NomadDriver
 
@@ -42,3 +44,54 @@ class TestConformance(DriverConformance):
         (node,) = requests.get(f"{ADDRESS}/v1/nodes", timeout=10).json()
         shown = requests.get(f"{ADDRESS}/v1/node/{node['ID']}", timeout=10).json()
         return {"memory": int(shown["NodeResources"]["Memory"]["MemoryMB"] * 0.6) << 20}
+
+
+def nomad(method: str, path: str, body: object = None):
+    answer = requests.request(method, f"{ADDRESS}/v1/{path}", json=body, timeout=10)
+    answer.raise_for_status()
+    return answer.json()
+
+
+@pytest.fixture
+def client():
+    with Client("nomad", settings={"address": ADDRESS}, journal=False) as made:
+        yield made
+
+
+def test_what_nomad_would_run_again_is_stopped_and_all_observers_agree(client):
+    """An operator stops the allocation, and Nomad places another though it should not."""
+    job = client.submit(["sleep", "600"], options={"driver": "raw_exec"})
+    with Client("nomad", settings={"address": ADDRESS}, journal=False) as another:
+        other = another.attach(str(job.ref))
+        for event in job.events():
+            if event.record.state is JobState.RUNNING:
+                (alloc,) = nomad("GET", f"job/{job.ref.id}/allocations")
+                nomad("PUT", f"allocation/{alloc['ID']}/stop", {})
+        ends = [one.wait(60) for one in (job, other)]
+    assert [(end.state, end.cause) for end in ends] == [(JobState.FAILED, Cause.EVICTED)] * 2
+    assert nomad("GET", f"job/{job.ref.id}")["Stop"] is True
+    left = [alloc["ClientStatus"] for alloc in nomad("GET", f"job/{job.ref.id}/allocations")]
+    assert "running" not in left
+
+
+def test_secrets_are_gone_when_the_job_is_over(client, monkeypatch):
+    monkeypatch.setenv("TOKEN_HERE", "hidden")
+    job = client.submit(
+        'test "$TOKEN" = hidden',
+        secrets={"TOKEN": "env:TOKEN_HERE"},
+        options={"driver": "raw_exec"},
+    )
+    assert job.result(60).state is JobState.SUCCEEDED
+    deadline = time.monotonic() + 30
+    while nomad("GET", f"vars?prefix=nomad/jobs/{job.ref.id}"):
+        assert time.monotonic() < deadline, "the variable is still there"
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_burst_loses_no_end(client):
+    """More events than the agent's buffer holds by default: gaps are filled by lists."""
+    specs = [{"command": f"exit {n % 3}", "options": {"driver": "raw_exec"}} for n in range(200)]
+    jobs = client.submit_many(specs)
+    codes = {job.ref: job.record.exit_code for job in as_completed(jobs, 240)}
+    assert [codes[job.ref] for job in jobs] == [n % 3 for n in range(200)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from batchbridge.model import Cause, JobState
@@ -87,6 +88,20 @@ def test_a_success_on_a_second_allocation_is_a_success():
     done = alloc("complete", event("Terminated", exit_code=0), number=2)
     record, _ = folded(history(Known("bb-1", (LOST, done))))
     assert (record.state, record.attempt, record.terminal) == (S.SUCCEEDED, 2, True)
+
+
+def test_a_job_is_over_when_the_allocation_that_was_replaced_is_dead_too():
+    """It may take its time to be killed; whoever runs the job again must not meet it."""
+    dying = alloc("running", desired="stop", desired_description="alloc is being migrated")
+    killed = alloc(
+        "complete", desired="stop", desired_description="alloc not needed due to job update"
+    )
+    second = with_number(killed, 2)
+    record, _ = folded(history(Known("bb-1", (dying, second), stopped=True)))
+    assert (record.state, record.terminal) == (S.FAILED, False)
+    dead = alloc("complete", desired="stop", desired_description="alloc is being migrated")
+    record, _ = folded(history(Known("bb-1", (dead, second), stopped=True)))
+    assert (record.cause, record.terminal) == (Cause.EVICTED, True)
 
 
 def test_a_failure_that_nomad_will_follow_up_is_provisional():
@@ -193,5 +208,8 @@ def replace_state(task, state):
 
 
 def alloc_with(before, tasks):
-    fields = {name: getattr(before, name) for name in Alloc.__struct_fields__}
-    return Alloc(**{**fields, "task_states": tasks})
+    return msgspec.structs.replace(before, task_states=tasks)
+
+
+def with_number(before, number):
+    return msgspec.structs.replace(before, id=f"alloc-{number}", create_index=number)

@@ -87,7 +87,7 @@ class DemoFlow(FlowSpec):
         if self.index == 0 and current.retry_count == 0:
             raise RuntimeError("broken on purpose, at the first try only")
         self.total = measure([Path(path) for path in self.input])
-        self.processes = {f"count[{self.index}]": process()}
+        self.processes = {**self.processes, f"count[{self.index}]": process()}
         self.tries = current.retry_count + 1
         self.next(self.join)
 

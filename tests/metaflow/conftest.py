@@ -119,6 +119,13 @@ class Place:
         shown = self.flow("show.py", f"{flow}/{run_id_of(console)}", env=env)
         return json.loads(shown.splitlines()[-1])
 
+    def show_jobs(self, run: dict[str, Any]) -> list[dict[str, Any]]:
+        """What batchbridge says of every job of that run, one for each attempt."""
+        tasks = [task for tasks in run["steps"].values() for task in tasks]
+        refs = [value for task in tasks for name, value in task["metadata"] if "-job" in name]
+        lines = self.batchbridge("status", "--json", *refs).splitlines()
+        return [json.loads(line) for line in lines]
+
     def job_record(self, ref: str) -> dict[str, Any]:
         """What the spool holds of that job."""
         place = self.spool / "jobs" / ref.rpartition("/")[2]

@@ -18,6 +18,7 @@ from metaflow_extensions.batchbridge.plugins.attributes import (
     write_table,
 )
 
+AT = "@nomad on the step fit"
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -45,12 +46,12 @@ def test_a_table_survives_the_way_through_with(table: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("value", ["[1]", "queue", 7, ["a"]])
 def test_a_table_that_is_none_is_refused(value: object) -> None:
-    with pytest.raises(BatchBridgeException, match="options"):
+    with pytest.raises(ValueError, match="options"):
         read_table("options", value)
 
 
 def form(asked: dict[str, Any], hinted: dict[str, Any], *, wins: bool = False) -> dict[str, Any]:
-    made = job_form({**DEFAULTS, **asked}, hinted, run_limit=100, decorator_wins=wins)
+    made = job_form({**DEFAULTS, **asked}, hinted, run_limit=100, decorator_wins=wins, at=AT)
     assert made.pop("timeout") == 100 + SLACK
     return made
 
@@ -77,5 +78,7 @@ def test_the_larger_number_wins_unless_the_decorator_does(
 
 
 def test_what_is_no_number_is_refused_with_its_unit() -> None:
-    with pytest.raises(BatchBridgeException, match="memory='4G' is no number of megabytes"):
+    with pytest.raises(
+        BatchBridgeException, match="the step fit: memory='4G' is no number of megabytes"
+    ):
         form({"memory": "4G"}, {})

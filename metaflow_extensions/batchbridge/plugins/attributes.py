@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from metaflow.exception import MetaflowException
@@ -24,6 +25,8 @@ DEFAULTS: dict[str, Any] = {
 RESOURCES = ("cpu", "memory", "disk", "gpu")
 TABLES = ("options", "secrets")
 MEGABYTE = 2**20
+UNSAFE = frozenset('",=$`\\')
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 SLACK = 60
 """Seconds that the engine's limit is later than @timeout's, so that the step can say why."""
 
@@ -38,44 +41,34 @@ class BatchBridgeException(MetaflowException):
 
 
 def write_table(name: str, value: Any) -> str | None:
-    """A table as JSON that survives ``--with``, which splits at commas and unescapes quotes."""
+    """A table as JSON that survives ``--with``, which splits at commas and unescapes quotes.
+
+    Raises ValueError where the value is no table.
+    """
     table = read_table(name, value)
-    return _escape_strings(json.dumps(table)) if table else None
+    return _STRING.sub(_escape, json.dumps(table)) if table else None
 
 
-def _escape_strings(text: str) -> str:
-    """The same JSON, without commas, quotes, backslashes and dollars inside its strings."""
-    out, inside, characters = [], False, iter(text)
-    for character in characters:
-        if character == '"':
-            inside = not inside
-            out.append(character)
-        elif character == "\\":
-            out.append(_escaped(character + next(characters), characters))
-        elif inside and character in ",=$`":
-            out.append(f"\\u{ord(character):04x}")
-        else:
-            out.append(character)
-    return "".join(out)
+def _escape(literal: re.Match[str]) -> str:
+    return f'"{"".join(map(_character, json.loads(literal[0])))}"'
 
 
-def _escaped(pair: str, rest: Iterable[str]) -> str:
-    """An escape as ``\\uXXXX``, which holds neither a quote nor a second backslash."""
-    if pair == "\\u":
-        return pair
-    character: str = json.loads(f'"{pair}"')
-    return f"\\u{ord(character):04x}"
+def _character(one: str) -> str:
+    return f"\\u{ord(one):04x}" if one in UNSAFE or one < " " else json.dumps(one)[1:-1]
 
 
 def read_table(name: str, value: Any) -> dict[str, Any]:
-    """The table that a decorator's attribute holds: a dict, JSON text of one, or nothing."""
+    """The table that a decorator's attribute holds: a dict, JSON text of one, or nothing.
+
+    Raises ValueError otherwise.
+    """
     try:
         table = json.loads(value) if isinstance(value, str) else value
     except ValueError:
         table = value
     if table is None or isinstance(table, dict):
         return dict(table or {})
-    raise BatchBridgeException(f"{name}={value!r} is no dictionary, nor JSON of one")
+    raise ValueError(f"{name}={value!r} is no dictionary, nor JSON of one")
 
 
 def job_form(
@@ -84,30 +77,50 @@ def job_form(
     *,
     run_limit: int,
     decorator_wins: bool,
+    at: str,
 ) -> dict[str, Any]:
     """The fields of a job that the attributes and @resources ask for, for `JobSpec.parse`.
 
-    Memory and disk are megabytes, as everywhere in Metaflow. The run limit is always set.
+    Memory and disk are megabytes, as everywhere in Metaflow. The run limit is always set. `at`
+    says, in an error, which step is meant.
     """
+    try:
+        numbers = _numbers(attributes, resources, decorator_wins=decorator_wins)
+        tables = {name: read_table(name, attributes.get(name)) for name in TABLES}
+    except ValueError as error:
+        raise BatchBridgeException(f"{at}: {error}") from None
+    image = attributes.get("image")
+    form = {
+        **numbers,
+        **tables,
+        "image": None if image is None else str(image),
+        "queue_timeout": attributes.get("queue_timeout"),
+        "timeout": run_limit + SLACK,
+    }
+    return {name: value for name, value in form.items() if value not in (None, {})}
+
+
+def _numbers(
+    attributes: Mapping[str, Any], resources: Mapping[str, Any], *, decorator_wins: bool
+) -> dict[str, float | int]:
+    """The resources, in the units of a job: the larger of both, unless the decorator wins."""
     asked = {name: _number(name, attributes.get(name)) for name in RESOURCES}
     hinted = {name: _number(name, resources.get(name)) for name in RESOURCES}
     if decorator_wins:
         hinted = {name: hinted[name] for name in RESOURCES if asked[name] is None}
-    form: dict[str, Any] = {
+    larger = {
         name: max(present)
         for name in RESOURCES
         if (present := [v for v in (asked[name], hinted.get(name)) if v is not None])
     }
-    form.update({name: int(form[name] * MEGABYTE) for name in ("memory", "disk") if name in form})
-    form.update({"gpu": int(form["gpu"])} if form.get("gpu") else {})
-    if not form.get("gpu"):
-        form.pop("gpu", None)
-    image = attributes.get("image")
-    form["image"] = None if image is None else str(image)
-    form["queue_timeout"] = attributes.get("queue_timeout")
-    form["timeout"] = run_limit + SLACK
-    form.update({name: read_table(name, attributes.get(name)) for name in TABLES})
-    return {name: value for name, value in form.items() if value not in (None, {})}
+    for name in ("memory", "disk"):
+        if name in larger:
+            larger[name] *= MEGABYTE
+    return {
+        name: value if name == "cpu" else int(value)
+        for name, value in larger.items()
+        if not (name == "gpu" and value == 0)
+    }
 
 
 def _number(name: str, value: Any) -> float | None:
@@ -115,4 +128,4 @@ def _number(name: str, value: Any) -> float | None:
         return None if value in (None, "") else float(value)
     except (TypeError, ValueError):
         unit = " of megabytes" if name in ("memory", "disk") else ""
-        raise BatchBridgeException(f"{name}={value!r} is no number{unit}") from None
+        raise ValueError(f"{name}={value!r} is no number{unit}") from None

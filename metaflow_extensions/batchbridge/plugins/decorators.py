@@ -7,20 +7,16 @@ the launcher, in each step's process here, and in the job, where batchbridge nee
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import shutil
-from dataclasses import asdict
 from typing import Any, ClassVar
-from uuid import uuid4
 
 from metaflow import metaflow_config
 from metaflow.decorators import StepDecorator
 from metaflow.plugins.timeout_decorator import get_run_time_limit_for_task
 
 from . import job_metadata
-from .attempts import Attempt, Order, launcher_words
-from .attributes import DEFAULTS, BatchBridgeException, job_form, write_table
+from .attributes import DEFAULTS, TABLES, BatchBridgeException, job_form, write_table
 from .refusals import Setting, command_words, objection
 
 
@@ -70,8 +66,11 @@ class BridgeDecorator(StepDecorator):
         return self.attributes[self.attribute] or self.backend
 
     def _init(self) -> None:
-        for table in ("options", "secrets"):
-            self.attributes[table] = write_table(table, self.attributes[table])
+        try:
+            for table in TABLES:
+                self.attributes[table] = write_table(table, self.attributes[table])
+        except ValueError as error:
+            raise BatchBridgeException(f"@{self.name}: {error}") from None
 
     # -- in the launcher, in each step's process here, and in the job --------------------------
 
@@ -86,15 +85,13 @@ class BridgeDecorator(StepDecorator):
         logger: Any,
     ) -> None:
         """Refuse what cannot be; work out what the job asks for."""
-        others = [other for other in decorators if other is not self]
-        resources: dict[str, Any] = next(
-            (d.attributes for d in others if d.name == "resources"), {}
-        )
+        found = {other.name: other.attributes for other in decorators if other is not self}
+        resources = found.get("resources", {})
         setting = Setting(
             name=self.name,
             step=step_name,
-            others={other.name for other in others},
-            parallel=any(getattr(other, "IS_PARALLEL", False) for other in others),
+            others=found,
+            parallel=any(getattr(other, "IS_PARALLEL", False) for other in decorators),
             environment=environment.TYPE,
             shared_memory=resources.get("shared_memory"),
             command=command_words(),
@@ -103,9 +100,8 @@ class BridgeDecorator(StepDecorator):
             raise BatchBridgeException(problem)
         self.step, self.logger = step_name, logger
         self.datastore, self.environment = flow_datastore, environment
-        found = {other.name: other.attributes for other in decorators}
-        asked = found.get("environment", {}).get("vars") or {}
-        self.variables = {name: str(value) for name, value in asked.items()}
+        variables = found.get("environment", {}).get("vars") or {}
+        self.variables = {name: str(value) for name, value in variables.items()}
         pause = found.get("retry", {}).get("minutes_between_retries")
         self.minutes_between_retries = float(pause or 0)
         self.form = job_form(
@@ -113,6 +109,7 @@ class BridgeDecorator(StepDecorator):
             resources,
             run_limit=get_run_time_limit_for_task(decorators),
             decorator_wins=self.decorator_wins,
+            at=f"@{self.name} on the step {step_name}",
         )
 
     # -- in the launcher -----------------------------------------------------------------------
@@ -121,7 +118,7 @@ class BridgeDecorator(StepDecorator):
         """Before the first task: the driver is there, and has what the step asks for."""
         from .launcher import launch
 
-        self.run_id, self.package = run_id, package
+        self.package = package
         self.launch = launch(flow.name, run_id)
         self.launch.check(self)
 
@@ -137,7 +134,7 @@ class BridgeDecorator(StepDecorator):
         """Before a task of this step: the run is guarded, and its code package saved."""
         if not is_cloned:
             self.launch.begin(self._say)
-            self.saved = self.launch.package(self.package, self.datastore)
+            self.launch.save(self.package, self.datastore)
 
     def runtime_step_cli(
         self, cli_args: Any, retry_count: int, max_user_code_retries: int, ubf_context: Any
@@ -147,19 +144,7 @@ class BridgeDecorator(StepDecorator):
         if retry_count > max_user_code_retries:
             self.launch.confirm_ended(self.profile, self.step, task_id, retry_count)
             return
-        order = Order(
-            run_id=str(self.run_id),
-            task_id=task_id,
-            attempt=retry_count,
-            key=f"mf-{uuid4()}",
-            launcher=os.getpid(),
-            package=self.saved,
-        )
-        if self.head_start and not retry_count:
-            metadata = cli_args.top_level_options["metadata"]
-            words = launcher_words(cli_args.get_args())
-            self.launch.submit(Attempt(self, order, self.launch.flow, metadata, words))
-        cli_args.commands = [self.name, "step", "--spec", json.dumps(asdict(order))]
+        cli_args.commands = self.launch.commands(self, cli_args, task_id, retry_count)
 
     def runtime_finished(self, exception: BaseException | None) -> None:
         """At the end of the run: no job of it goes on."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache, partial
 from typing import Any
+from uuid import uuid4
 
 from metaflow.plugins import get_plugin_cli_path
 
 from batchbridge import BatchBridgeError, Client, registry, submit
 
 from . import jobs, orphans, runs, task_env
-from .attempts import Attempt
+from .attempts import Attempt, Order, launcher_words
 from .attributes import BatchBridgeException
 from .boot_plan import Package
 from .guard import Guard
@@ -49,19 +53,18 @@ class Launch:
         except BatchBridgeError as error:
             raise refusal(at, error) from None
 
-    def package(self, package: Any, datastore: Any) -> Package:
-        """The code package, saved once per run."""
+    def save(self, package: Any, datastore: Any) -> None:
+        """Save the code package, once per run."""
         if self._package is None:
             url, sha = datastore.save_data([package.blob], len_hint=1)[0]
             self._package = Package(package.package_metadata, sha, url)
-        return self._package
 
     def begin(self, say: Say) -> None:
         """Before the first task: name what earlier runs left behind, and post the guard."""
         if self._guard is not None:
             return
         profiles = tuple(self._clients)
-        self._run = runs.launched_here(self._run.flow, self._run.run_id, profiles)
+        self._run = runs.launched_here(self.flow, self._run.run_id, profiles)
         for line in orphans.lines(self.flow):
             say(line)
         try:
@@ -70,7 +73,24 @@ class Launch:
             say(f"batchbridge: no later run will find what this one may leave behind: {error}")
         self._guard = Guard(self._run)
 
-    def submit(self, attempt: Attempt) -> None:
+    def commands(self, decorator: Any, cli_args: Any, task_id: str, number: int) -> list[str]:
+        """``NAME step`` with what the attempt's process is told; the job may have a head start."""
+        assert self._package is not None, "a task was created before"
+        order = Order(
+            run_id=self._run.run_id,
+            task_id=task_id,
+            attempt=number,
+            key=f"mf-{uuid4()}",
+            launcher=os.getpid(),
+            package=self._package,
+        )
+        if decorator.head_start and number == 0:
+            metadata = cli_args.top_level_options["metadata"]
+            words = launcher_words(cli_args.get_args())
+            self._submit(Attempt(decorator, order, self.flow, metadata, words))
+        return [decorator.name, "step", "--spec", json.dumps(asdict(order))]
+
+    def _submit(self, attempt: Attempt) -> None:
         """Give the attempt's job a head start. What goes wrong, its process will meet and tell."""
         client = self._client(attempt.decorator.profile)
         if client.driver.capabilities.idempotency != "exact":

@@ -90,7 +90,7 @@ def _table(jobs: Sequence[Job], *, rows: int) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    shown = sorted(jobs, key=lambda job: job.done())[: max(rows, 1)]
+    shown = sorted(jobs, key=lambda job: job.done() or job.record.missing)[: max(rows, 1)]
     hidden = f"; {len(jobs) - len(shown)} are not shown" if len(shown) < len(jobs) else ""
     drawn = Table("JOB", "STATE", "ATTEMPT", "NODE", "MESSAGE", caption=summary(jobs) + hidden)
     for job in shown:

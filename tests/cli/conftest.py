@@ -52,13 +52,13 @@ class Line:
 class Terminal:
     """The command line as a process on a terminal of its own."""
 
-    def __init__(self, *args: str) -> None:
+    def __init__(self, *args: str, stdout: int | None = None) -> None:
         primary, secondary = os.openpty()
         self._primary = primary
         self.process = subprocess.Popen(
             [sys.executable, "-m", "batchbridge", *map(str, args)],
             stdin=secondary,
-            stdout=secondary,
+            stdout=secondary if stdout is None else stdout,
             stderr=secondary,
             start_new_session=True,
             preexec_fn=partial(fcntl.ioctl, 0, termios.TIOCSCTTY, 0),
@@ -125,8 +125,8 @@ def bb() -> Line:
 def terminal():
     opened: list[Terminal] = []
 
-    def start(*args: str) -> Terminal:
-        opened.append(Terminal(*args))
+    def start(*args: str, **kwargs: int) -> Terminal:
+        opened.append(Terminal(*args, **kwargs))
         return opened[-1]
 
     yield start

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from .conftest import until
 
 FOREVER = ("--", "sh", "-c", "echo started; sleep 600")
@@ -109,10 +111,16 @@ def test_cancel_of_more_than_one_does_not_ask_with_yes(bb, terminal):
     assert "2 CANCELLED" in bb("wait", *refs, code=1).stderr
 
 
-def test_a_bar_shows_how_many_are_submitted_and_stdout_stays_clean(terminal):
-    submitting = terminal("submit", "--array", "0-2", "--", "true")
-    submitting.expect("submitted.*3")
+@pytest.mark.parametrize("flags", [(), ("--wait",)])
+def test_a_bar_shows_how_many_are_done_and_stdout_is_the_references_alone(terminal, world, flags):
+    with (world / "out").open("wb") as out:
+        submitting = terminal("submit", "--array", "0-2", *flags, "--", "true", stdout=out.fileno())
+    submitting.expect("submitted .*/3")
+    if flags:
+        submitting.expect("ended .*/3")
     assert submitting.end() == 0
+    lines = (world / "out").read_text().splitlines()
+    assert [line.partition("//")[0] for line in lines] == ["local:"] * 3
 
 
 def test_watch_is_a_table_on_a_terminal_and_lines_elsewhere(bb, terminal, world):

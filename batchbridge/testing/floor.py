@@ -47,6 +47,7 @@ class Floor:
     def test_cancel_running(self, rig: Rig, probes: Probes, moment: float) -> None:
         """A cancelled job is CANCELLED, and its command writes no more."""
         ref = rig.submit(probes.ticks())
+        rig.running(ref)
         next(page for page in rig.pages(ref) if page.data)
         rig.cancel(ref)
         rig.end_as(ref, JobState.CANCELLED, Cause.CANCELLED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -61,11 +62,11 @@ class Watching:
 
     def until(self, holds: Callable[[], bool], patience: float) -> None:
         """Read on until `holds`."""
-        for _ in range(int(patience * 1000)):
-            if holds():
-                return
+        deadline = time.monotonic() + patience
+        while not holds():
+            if time.monotonic() > deadline:
+                pytest.fail(f"the stream did not tell it in {patience:g} s")
             self.next(patience)
-        pytest.fail("the stream never told it")
 
     def close(self, patience: float) -> None:
         """Stop reading; the watch must let go within `patience` seconds."""
@@ -110,7 +111,8 @@ class Pushing:
         self, rig: Rig, probes: Probes, watching: Callable[..., Watching]
     ) -> None:
         """While nothing happens, empty batches come, so that the reader may do other things."""
-        watch = watching(rig.submit(probes.sleeps(600)))
+        rig.running(ref := rig.submit(probes.sleeps(600)))
+        watch = watching(ref)
         for _ in range(3):
             watch.next(min(rig.patience, 10.0))
 
@@ -119,7 +121,8 @@ class Pushing:
         self, rig: Rig, probes: Probes, watching: Callable[..., Watching]
     ) -> None:
         """A watch that is closed at a silent moment lets go of its thread."""
-        watch = watching(rig.submit(probes.sleeps(600)))
+        rig.running(ref := rig.submit(probes.sleeps(600)))
+        watch = watching(ref)
         watch.next(rig.patience)
         watch.close(min(rig.patience, 10.0))
 

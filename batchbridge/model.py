@@ -119,7 +119,9 @@ class JobSpec:
         """
         known = [f.name for f in fields(cls)]
         for name in form:
-            _check(name in known, str(name), "is no field of a job" + suggestion(str(name), known))
+            if name not in known:
+                problem = f"{name} is no field of a job{suggestion(str(name), known)}"
+                raise SpecError(problem, path=str(name))
         plain = {k: _READERS.get(k, _same)(k, v) for k, v in form.items() if v is not None}
         _check("command" in plain, "command", "is missing")
         spec: Self = convert(plain, cls)
@@ -462,9 +464,12 @@ class JobRef:
     id: str
 
     def __str__(self) -> str:
-        return f"{self.backend}://" + "/".join(
-            quote(part, safe="") for part in (self.profile, *self.scope, self.id)
-        )
+        return "/".join((self.engine, *(quote(part, safe="") for part in (*self.scope, self.id))))
+
+    @property
+    def engine(self) -> str:
+        """How the references of its engine begin: ``backend://profile``."""
+        return f"{self.backend}://{quote(self.profile, safe='')}"
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -97,10 +97,12 @@ class JobLogs:
     def _save_at_times(self) -> None:
         """Keep what is new: often at first, seldom in long tasks, and at the end."""
         started = time.monotonic()
-        while not self._over.is_set():
+        over = False
+        while not over:
             self._news.wait()
             self._news.clear()
             self._over.wait(update_delay(time.monotonic() - started))
+            over = self._over.is_set()  # asked before the save, which must have it all
             self._save()
 
     def _save(self) -> None:

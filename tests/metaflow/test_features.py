@@ -74,6 +74,10 @@ def test_only_named_variables_travel(steps: Steps) -> None:
     assert "BATCHBRIDGE_STATE_DIR" not in env
 
 
+def test_metaflows_own_secrets_are_untouched(steps: Steps) -> None:
+    assert steps["start"][0]["artifacts"]["where"]["env"]["INLINE"] == "x"
+
+
 def test_the_working_directory_went_with_the_step(steps: Steps, place: Place) -> None:
     from pathlib import Path
 

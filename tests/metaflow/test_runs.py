@@ -69,8 +69,11 @@ def test_half_a_record_and_a_foreign_one_are_passed_over(run: Run, state: Path) 
 def test_references_are_kept_for_engines_that_do_not_list(run: Run) -> None:
     runs.remember(run)
     assert runs.remembered_jobs(run) == []
-    for ref in ("tsp://here/1", "tsp://here/2"):
-        runs.remember_job(run, ref)
-    assert runs.remembered_jobs(run) == ["tsp://here/1", "tsp://here/2"]
+    for number in (0, 1):
+        runs.remember_job(run, Task("train", "5", number), f"tsp://here/{number}")
+    assert runs.remembered_jobs(run) == [
+        ("MyFlow.17.train.5.0", "tsp://here/0"),
+        ("MyFlow.17.train.5.1", "tsp://here/1"),
+    ]
     runs.forget(run)
     assert runs.remembered_jobs(run) == []

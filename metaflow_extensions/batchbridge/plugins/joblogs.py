@@ -59,6 +59,8 @@ class JobLogs:
         self._paths = {stream: Path(self._scratch.name) / stream for stream in STREAMS}
         self._files: dict[str, IO[bytes]] = {s: p.open("wb") for s, p in self._paths.items()}
         self._lines = {stream: Lines() for stream in STREAMS}
+        self._taken = dict.fromkeys(STREAMS, 0)
+        self._skip = dict.fromkeys(STREAMS, 0)
         self._news = threading.Event()
         self._over = threading.Event()
         self._saver = threading.Thread(target=self._save_at_times, daemon=True)
@@ -79,8 +81,15 @@ class JobLogs:
 
     def write(self, chunk: LogChunk) -> None:
         """The next bytes of a stream."""
-        data = LOST + chunk.data if chunk.truncated else chunk.data
+        seen = min(self._skip[chunk.stream], len(chunk.data))
+        self._skip[chunk.stream] -= seen
+        self._taken[chunk.stream] += len(chunk.data) - seen
+        data = LOST + chunk.data if chunk.truncated else chunk.data[seen:]
         self._take(chunk.stream, self._lines[chunk.stream].feed(data))
+
+    def rewind(self) -> None:
+        """What comes next begins at the beginning again: pass over what is already here."""
+        self._skip = dict(self._taken)
 
     def _take(self, stream: str, lines: Iterator[bytes]) -> None:
         stamped = b"".join(decorate(TASK_LOG_SOURCE, line) for line in lines)

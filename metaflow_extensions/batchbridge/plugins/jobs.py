@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from batchbridge import Client, Job, refresh
-from batchbridge.errors import NoSuchJob, TransportError, WaitTimeout
+from batchbridge.errors import NoSuchJob, TransportError, Unsupported, WaitTimeout
 
 from . import runs
 from .runs import Run, Task
@@ -24,7 +24,8 @@ def live(client: Client, run: Run) -> list[Job]:
     """
     if client.driver.capabilities.list:
         return going(client.list(run.job_set))
-    return [job for job in map(client.attach, runs.remembered_jobs(run)) if _held(job)]
+    remembered = runs.remembered_jobs(run)
+    return [job for name, ref in remembered if _held(job := client.attach(ref, name=name))]
 
 
 def going(found: Iterable[Job]) -> list[Job]:
@@ -43,6 +44,8 @@ def _held(job: Job) -> bool:
 def live_of(client: Client, flow: str, user: str | None) -> list[Job]:
     """The jobs of all runs of that flow, by that user, that have not ended."""
     engine = client.engine
+    if not engine.driver.capabilities.list:
+        raise Unsupported(f"{engine.driver.name} cannot list its jobs", remedy="name a --run-id")
     found = [
         engine.job(engine.ref(listed.scope, listed.seen.id), name=listed.name)
         for listed in engine.driver.list(None, None)

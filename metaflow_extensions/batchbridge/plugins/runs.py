@@ -84,21 +84,22 @@ def remember(run: Run) -> None:
     half.rename(_file(run, ".json"))
 
 
-def remember_job(run: Run, ref: str) -> None:
-    """Write down a job's reference, for engines that cannot list their jobs."""
-    with _file(run, ".refs").open("a") as refs:
-        refs.write(f"{ref}\n")
+def remember_job(run: Run, task: Task, ref: str) -> None:
+    """Write down an attempt's job, for engines that cannot list theirs."""
+    with _file(run, ".jobs").open("a") as lines:
+        lines.write(f"{run.job_name(task)} {ref}\n")
 
 
-def remembered_jobs(run: Run) -> list[str]:
-    """The references that `remember_job` wrote."""
-    path = _file(run, ".refs")
-    return path.read_text().split() if path.exists() else []
+def remembered_jobs(run: Run) -> list[tuple[str, str]]:
+    """Name and reference of each job that `remember_job` wrote down."""
+    path = _file(run, ".jobs")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [(name, ref) for name, _, ref in (line.partition(" ") for line in lines)]
 
 
 def forget(run: Run) -> None:
     """Its jobs have all ended."""
-    for suffix in (".json", ".refs"):
+    for suffix in (".json", ".jobs"):
         _file(run, suffix).unlink(missing_ok=True)
 
 

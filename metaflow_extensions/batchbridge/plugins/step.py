@@ -17,7 +17,7 @@ from metaflow.metaflow_config import DATASTORE_LOCAL_DIR
 
 from batchbridge import BatchBridgeError, Client, Job, JobState, Record
 from batchbridge.client import describe
-from batchbridge.errors import LogsUnavailable
+from batchbridge.errors import TransportError
 
 from . import jobs, runs, task_env
 from .attempts import Attempt, Order
@@ -78,7 +78,7 @@ def _attempt(step: Step, client: Client, stops: Stops) -> int:
         spec = job_spec(step.attempt, client.driver.capabilities)
         job = client.submit(spec, key=step.order.key)
         if not client.driver.capabilities.list:
-            runs.remember_job(step.run, str(job.ref))
+            runs.remember_job(step.run, step.task, str(job.ref))
     with _ended(client, job):
         _say(f"[{job.ref}] Job is submitted.")
         _register(step, {"batchbridge-job": str(job.ref), "batchbridge-backend": job.ref.backend})
@@ -121,11 +121,21 @@ def _follow(step: Step, job: Job) -> None:
         attempt=step.order.attempt,
     )
     with JobLogs(datastore) as logs:
-        try:
-            for chunk in job.logs():
-                logs.write(chunk)
-        except LogsUnavailable as error:
-            _say(f"[{job.ref}] its output cannot be shown: {error}")
+        while not _followed(job, logs):
+            logs.rewind()
+
+
+def _followed(job: Job, logs: JobLogs) -> bool:
+    """Whether all that can be had of the output was; an outage breaks off, and ends no job."""
+    try:
+        for chunk in job.logs():
+            logs.write(chunk)
+    except TransportError as error:
+        _say(f"[{job.ref}] its output cannot be read now: {error}")
+        return job.done()
+    except BatchBridgeError as error:
+        _say(f"[{job.ref}] its output cannot be shown: {error}")
+    return True
 
 
 def _verdict(job: Job, record: Record) -> int:

@@ -77,8 +77,9 @@ def secret_sources(
     has. The metadata service's headers hold its key: they need a safe way.
     """
     found = dict(asked)
-    if datastore == "s3" and safe and not asked:
-        found |= {name: f"env:{name}" for name in AWS_SECRETS if os.environ.get(name)}
+    if datastore == "s3" and safe:
+        own = {name: f"env:{name}" for name in AWS_SECRETS if os.environ.get(name)}
+        found = own | found
     if metadata == "service" and metaflow_config.SERVICE_HEADERS:
         found[HEADERS] = f"env:{HEADERS}"
     return found

@@ -16,6 +16,7 @@ from metaflow import (
     local_batch,
     resources,
     retry,
+    secrets,
     step,
     timeout,
 )
@@ -36,6 +37,7 @@ class FeaturesFlow(FlowSpec):
     settings = Config("settings", default_value={"word": "default"})
     times = Parameter("times", default=3)
 
+    @secrets(sources=[{"type": "inline", "id": "s", "options": {"env_vars": {"INLINE": "x"}}}])
     @local_batch
     @environment(vars={"FROM_ENVIRONMENT": "a b $c"})
     @step

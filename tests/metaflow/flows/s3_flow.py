@@ -13,13 +13,7 @@ class S3Flow(FlowSpec):
 
     @card
     @retry(times=1, minutes_between_retries=0)
-    @local_batch(
-        secrets={
-            "SOME_TOKEN": "env:SOME_TOKEN",
-            "AWS_ACCESS_KEY_ID": "env:AWS_ACCESS_KEY_ID",
-            "AWS_SECRET_ACCESS_KEY": "env:AWS_SECRET_ACCESS_KEY",
-        }
-    )
+    @local_batch(secrets={"SOME_TOKEN": "env:SOME_TOKEN"})
     @step
     def start(self):
         if self.crash:

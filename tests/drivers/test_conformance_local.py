@@ -16,7 +16,7 @@ class TestLocal(DriverConformance):
 
     @pytest.fixture
     def driver(self, tmp_path: Path) -> Iterator[LocalDriver]:
-        settings = LocalDriver.Settings(root=str(tmp_path / "spool"), cpu=2.0, grace=1.0)
+        settings = LocalDriver.Settings(root=str(tmp_path / "spool"), max_cpu=2.0, grace=1.0)
         driver = LocalDriver(settings)
         yield driver
         driver.close()

@@ -61,7 +61,7 @@ class Engine:
     @property
     def address(self) -> str:
         """How references begin here: ``backend://profile``."""
-        return str(self.ref((), "")).rstrip("/")
+        return self.ref((), "").engine
 
     def ref(self, scope: Scope, job_id: str) -> JobRef:
         """The reference of that job here."""

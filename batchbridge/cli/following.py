@@ -118,10 +118,14 @@ def called(job: Job) -> str:
 
 def how(record: Record) -> str:
     """How a job ended, or where it is: "FAILED (EXIT_CODE 3)"."""
-    told = record.cause if str(record.cause) != str(record.state) else None
-    code = record.signal if record.exit_code is None else record.exit_code
-    facts = " ".join(str(fact) for fact in (told, code) if fact not in (None, 0))
-    return (record.state or "unknown to its engine") + (f" ({facts})" if facts else "")
+    return _told(record, record.signal if record.exit_code is None else record.exit_code)
+
+
+def _told(record: Record, code: int | None = None) -> str:
+    state = record.state or ("unknown to its engine" if record.missing else "not known")
+    cause = record.cause if str(record.cause) != state else None
+    facts = " ".join(str(fact) for fact in (cause, code) if fact not in (None, 0))
+    return state + (f" ({facts})" if facts else "")
 
 
 def shown(record: Record) -> str:
@@ -239,15 +243,10 @@ def tell_missing(jobs: Iterable[Job]) -> None:
 
 def summary(jobs: Iterable[Job]) -> str:
     """ "3 jobs: 2 SUCCEEDED, 1 FAILED (EXIT_CODE)"."""
-    ends = Counter(_end(job.record) for job in jobs)
+    ends = Counter(_told(job.record) for job in jobs)
     told = ", ".join(f"{number} {end}" for end, number in ends.most_common())
     total = ends.total()
     return f"{total} job{'s' if total != 1 else ''}: {told}"
-
-
-def _end(record: Record) -> str:
-    cause = f" ({record.cause})" if record.cause and str(record.cause) != record.state else ""
-    return f"{record.state or 'unknown to its engine'}{cause}"
 
 
 def exit_status(jobs: Sequence[Job]) -> int:

@@ -123,11 +123,11 @@ def find(session: Session, wanted: Wanted) -> Found:
 
 def ask(found: Found) -> None:
     """Bring the jobs up to date, each engine asked once; one that cannot be asked is told of."""
-    by_engine: dict[tuple[str, str], list[Job]] = {}
+    by_engine: dict[str, list[Job]] = {}
     for job in found.jobs:
-        by_engine.setdefault((job.ref.backend, job.ref.profile), []).append(job)
-    for (backend, profile), jobs in by_engine.items():
-        with found.trying(f"{backend}://{profile}"):
+        by_engine.setdefault(job.ref.engine, []).append(job)
+    for engine, jobs in by_engine.items():
+        with found.trying(engine):
             refresh(jobs)
 
 

@@ -151,6 +151,17 @@ class Place:
                 process.send_signal(signal.SIGKILL)
 
 
+def a_driver(place: Place, module: str, text: str, *, name: str = "theirs") -> dict[str, str]:
+    """A third party's distribution that registers a driver; the environment that installs it."""
+    site = place.root / "site"
+    info = site / "theirs-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / f"{module}.py").write_text(text)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[batchbridge.drivers]\n{name} = {module}:Driver\n")
+    return {"PYTHONPATH": str(site)}
+
+
 def _belongs(process: psutil.Process, root: str) -> bool:
     try:
         if process.status() == psutil.STATUS_ZOMBIE:

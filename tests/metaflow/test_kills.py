@@ -17,7 +17,7 @@ import pytest
 from batchbridge import Client, JobState
 from batchbridge.client import Job
 
-from .conftest import DEADLINE, Place, eventually
+from .conftest import DEADLINE, FLOWS, Place, a_driver, eventually
 
 pytestmark = pytest.mark.timeout(300)  # whole flows, of several processes each
 
@@ -165,6 +165,44 @@ def test_a_kill_of_everything_here_is_named_and_mended_by_the_next(place: Place)
     assert (
         place.flow("kill_flow.py", "local_batch", "list", "--run-id", run_id).count("local://") == 0
     )
+    check_nothing_is_left(place)
+
+
+FORGETFUL = """
+from dataclasses import replace
+
+from batchbridge_local import LocalDriver
+
+class Driver(LocalDriver):
+    name = "theirs"
+    capabilities = replace(LocalDriver.capabilities, list=False, labels=False)
+"""
+
+
+@pytest.mark.parametrize("victims", ["all", "per task"])
+def test_an_engine_that_cannot_list_is_swept_by_what_was_written_down(
+    place: Place, victims: str
+) -> None:
+    env = GRACE | a_driver(place, "forgetful", FORGETFUL)
+    env |= {"BATCHBRIDGE_THEIRS_ROOT": str(place.spool), "BATCHBRIDGE_THEIRS_GRACE": "1"}
+    text = (
+        (FLOWS / "kill_flow.py")
+        .read_text()
+        .replace("import FlowSpec,", "import batchbridge, FlowSpec,")
+    )
+    flow = place.root / "kill_flow.py"
+    flow.write_text(
+        text.replace("@local_batch(cpu=0.1)", '@batchbridge(backend="theirs", cpu=0.1)')
+    )
+    process = place.start(flow, "run", "--place", str(place.root), *RETRY, env=env)
+    eventually(place.marks, "the task begins")
+    if victims == "all":
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        kill(next(p for p in place.processes() if {"batchbridge", "--spec"} <= set(_words(p))))
+    finished(process)
+    assert set(place.marks().values()) == {"True"}
+    assert len(place.marks()) == (1 if victims == "all" else 2)
     check_nothing_is_left(place)
 
 

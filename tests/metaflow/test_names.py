@@ -12,7 +12,7 @@ import pytest
 import batchbridge
 from metaflow_extensions.batchbridge.toplevel import toplevel
 
-from .conftest import FLOWS, Place
+from .conftest import FLOWS, Place, a_driver
 
 pytestmark = pytest.mark.timeout(300)  # whole flows, of several processes each
 
@@ -60,17 +60,6 @@ def write(place: Place, text: str, name: str = "flow.py") -> Path:
 
 def named(place: Place, name: str, arguments: str = "") -> Path:
     return write(place, NAMED.format(name=name, arguments=arguments))
-
-
-def a_driver(place: Place, module: str, text: str, *, name: str = "theirs") -> dict[str, str]:
-    """A third party's distribution that registers a driver; the environment that installs it."""
-    site = place.root / "site"
-    info = site / "theirs-1.0.dist-info"
-    info.mkdir(parents=True)
-    (site / f"{module}.py").write_text(text)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[batchbridge.drivers]\n{name} = {module}:Driver\n")
-    return {"PYTHONPATH": str(site)}
 
 
 def test_importing_metaflow_imports_neither_batchbridge_nor_a_driver(place: Place) -> None:

@@ -185,15 +185,9 @@ def test_an_engine_that_cannot_list_is_swept_by_what_was_written_down(
 ) -> None:
     env = GRACE | a_driver(place, "forgetful", FORGETFUL)
     env |= {"BATCHBRIDGE_THEIRS_ROOT": str(place.spool), "BATCHBRIDGE_THEIRS_GRACE": "1"}
-    text = (
-        (FLOWS / "kill_flow.py")
-        .read_text()
-        .replace("import FlowSpec,", "import batchbridge, FlowSpec,")
-    )
+    text = (FLOWS / "kill_flow.py").read_text().replace("local_batch", "batchbridge")
     flow = place.root / "kill_flow.py"
-    flow.write_text(
-        text.replace("@local_batch(cpu=0.1)", '@batchbridge(backend="theirs", cpu=0.1)')
-    )
+    flow.write_text(text.replace("(cpu=0.1)", '(backend="theirs")'))
     process = place.start(flow, "run", "--place", str(place.root), *RETRY, env=env)
     eventually(place.marks, "the task begins")
     if victims == "all":

@@ -6,8 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -39,17 +38,15 @@ def caught(mutant: str) -> set[str]:
     return set(FAILED.findall(done.stdout))
 
 
-@pytest.fixture(scope="module")
-def runs() -> Iterator[dict[str, Future[set[str]]]]:
-    """All runs at once, for they mostly wait."""
+@pytest.mark.parametrize("kind", sorted({mutant.kind for mutant in MUTANTS.values()}))
+def test_mutants_are_caught(kind: str) -> None:
+    """All of a kind at once, for they mostly wait."""
+    names = [name for name, mutant in MUTANTS.items() if mutant.kind == kind]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {mutant: pool.submit(caught, mutant) for mutant in MUTANTS}
-
-
-@pytest.mark.parametrize("mutant", MUTANTS)
-def test_the_mutant_is_caught(mutant: str, runs: dict[str, Future[set[str]]]) -> None:
-    expected, found = MUTANTS[mutant], runs[mutant].result()
-    assert found - expected.perhaps_by == expected.caught_by
+        found = dict(zip(names, pool.map(caught, names), strict=True))
+    assert {name: found[name] - MUTANTS[name].perhaps_by for name in names} == {
+        name: MUTANTS[name].caught_by for name in names
+    }
 
 
 def test_every_test_of_the_kit_catches_something() -> None:

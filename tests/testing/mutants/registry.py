@@ -13,6 +13,7 @@ from tests.testing.reference import ReferenceDriver
 
 @dataclass(frozen=True)
 class Mutant:
+    kind: str
     because: str
     caught_by: frozenset[str]
     perhaps_by: frozenset[str]
@@ -46,7 +47,8 @@ def mutant(
     def register(broken: Any) -> Any:
         what = {"driver": broken} if isinstance(broken, type) else {"patch": broken}
         tests = [frozenset(f"test_{name}" for name in names) for names in (caught_by, perhaps_by)]
-        MUTANTS[broken.__name__] = Mutant(because, *tests, patience=patience, **what)
+        kind = broken.__module__.rpartition(".")[2]
+        MUTANTS[broken.__name__] = Mutant(kind, because, *tests, patience=patience, **what)
         return broken
 
     return register

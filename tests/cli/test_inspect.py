@@ -169,6 +169,15 @@ def test_config_shows_each_value_with_its_origin_and_masks_secrets(bb, world, mo
     assert bb("config", "nope", code=2).stdout == ""
 
 
+def test_config_masks_secrets(bb, monkeypatch):
+    monkeypatch.setenv("BATCHBRIDGE_FAKE_TOKEN", "canary-19c2")
+    with registry.registered(Engine):
+        (token,) = [line for line in bb.json("config", "fake") if line["name"] == "token"]
+        assert (token["value"], token["origin"]) == ("***", "$BATCHBRIDGE_FAKE_TOKEN")
+        for verb in (("config", "fake"), ("doctor", "fake"), ("submit", "--backend", "fake", "x")):
+            assert "canary" not in bb(*verb).output
+
+
 def test_a_wrong_setting_is_named_with_file_line_and_suggestion(bb, world):
     (world / "here" / "batchbridge.toml").write_text("[job]\ncpuu = 2\n")
     told = bb("submit", "--", "true", code=2).stderr

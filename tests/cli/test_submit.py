@@ -178,9 +178,12 @@ def test_flags_after_the_command_are_the_commands(bb):
     assert bb("logs", ref).stdout == "--backend nowhere --help\n"
 
 
+ENDLESS = "while echo y; do sleep .01; done"
+
+
 def test_a_reader_that_goes_away_ends_it_quietly():
     process = subprocess.Popen(
-        [sys.executable, "-m", "batchbridge", "submit", "--follow", "--", "yes"],
+        [sys.executable, "-m", "batchbridge", "submit", "--follow", "--command", ENDLESS],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

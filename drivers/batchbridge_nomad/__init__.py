@@ -3,7 +3,10 @@
 ==============  ===============================================================================
 ``settings``    how a cluster is reached, and what a job may ask of it
 ``jobspec``     submission -> Nomad job, with the ``script`` that it runs; pure
+``template``    a user's own job, under which ours is laid
+``register``    one job and its secrets, create-only, as a receipt
 ``api``         the calls: python-nomad over one ``session`` of ours, and ``replies`` as errors
+``lists``       all that Nomad knows of jobs, in few calls; as ``jobs`` reads it
 ``wire``        what Nomad answers, typed
 ``book``        what is known of the jobs of a namespace, from lists and from the stream
 ``translate``   what is known of a job -> observations; pure

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import requests
 from nomad import api as endpoints
 from nomad.api.exceptions import BaseNomadException
-from requests.exceptions import RequestException
+from requests.exceptions import JSONDecodeError, RequestException
 from urllib3.exceptions import HTTPError
 
 from batchbridge.errors import BatchBridgeError, TransportError
@@ -23,6 +23,9 @@ from batchbridge_nomad.settings import NomadSettings
 from batchbridge_nomad.wire import Alloc, Evaluation, Job, read
 
 T = TypeVar("T")
+
+VARIABLES = 'variables { path "nomad/jobs/*" { capabilities = ["write", "destroy"] } }'
+"""The right to hand over secrets, as a policy says it."""
 
 
 class Place(NamedTuple):
@@ -70,12 +73,18 @@ class Api:
 
     def register(self, place: Place, payload: Mapping[str, Any]) -> None:
         """Register a job. Refused in Nomad's words where it is not valid or is there already."""
-        self._call(lambda: self._at(place).jobs.register_job(payload))
+        self._call("submit-job", lambda: self._at(place).jobs.register_job(payload))
+
+    def parse(self, place: Place, hcl: str) -> Mapping[str, Any]:
+        """A job in HCL as JSON. Refused in Nomad's words where it is none."""
+        found = self._call("parse-job", lambda: self._at(place).jobs.parse(hcl))
+        return read(found, dict[str, Any])
 
     def job(self, place: Place, job_id: str) -> Job | None:
         """That job; None if Nomad denies holding it."""
         try:
-            return read(self._call(lambda: self._at(place).job.get_job(job_id)), Job)
+            found = self._call("read-job", lambda: self._at(place).job.get_job(job_id))
+            return read(found, Job)
         except Missing as error:
             if "job not found" in str(error):
                 return None
@@ -84,7 +93,8 @@ class Api:
     def jobs(self, place: Place, *, prefix: str = "", where: str = "") -> tuple[Job, ...]:
         """The jobs whose ids begin so, and of which the expression holds, with their Meta."""
         found = self._call(
-            lambda: self._at(place).jobs.get_jobs(prefix=prefix, filter_=where or None, meta=True)
+            "list-jobs",
+            lambda: self._at(place).jobs.get_jobs(prefix=prefix, filter_=where or None, meta=True),
         )
         return read(found, tuple[Job, ...])
 
@@ -92,23 +102,24 @@ class Api:
         """The allocations, with their tasks' events, of all jobs whose ids begin so."""
         where = f'JobID matches "^{prefix}"'
         found = self._call(
-            lambda: self._at(place).allocations.get_allocations(filter_=where, task_states=True)
+            "read-job",
+            lambda: self._at(place).allocations.get_allocations(filter_=where, task_states=True),
         )
         return read(found, tuple[Alloc, ...])
 
     def allocations_of(self, place: Place, job_id: str) -> tuple[Alloc, ...]:
         """The allocations of one job, with their tasks' events."""
-        found = self._call(lambda: self._at(place).job.get_allocations(job_id))
+        found = self._call("read-job", lambda: self._at(place).job.get_allocations(job_id))
         return read(found, tuple[Alloc, ...])
 
     def evaluations_of(self, place: Place, job_id: str) -> tuple[Evaluation, ...]:
         """The evaluations of one job. (python-nomad's other ways to them drop the namespace.)"""
-        found = self._call(lambda: self._at(place).job.get_evaluations(job_id))
+        found = self._call("read-job", lambda: self._at(place).job.get_evaluations(job_id))
         return read(found, tuple[Evaluation, ...])
 
     def deregister(self, place: Place, job_id: str) -> None:
         """Ask Nomad to stop a job; one that it does not hold is fine."""
-        self._call(lambda: self._at(place).job.deregister_job(job_id))
+        self._call("submit-job", lambda: self._at(place).job.deregister_job(job_id))
 
     # -- variables (python-nomad drops the namespace, so each call names it) ------------------
 
@@ -118,15 +129,17 @@ class Api:
         """Write a variable. Conflict where it has to be `new`, and is not."""
         body, cas = {"Path": path, "Items": dict(items)}, 0 if new else None
         self._call(
+            VARIABLES,
             lambda: self._at(place).variable.create_variable(
                 path, body, namespace=place.namespace, cas=cas
-            )
+            ),
         )
 
     def delete_variable(self, place: Place, path: str) -> None:
         """Delete a variable; one that is not there is fine."""
         self._call(
-            lambda: self._at(place).variable.delete_variable(path, namespace=place.namespace)
+            VARIABLES,
+            lambda: self._at(place).variable.delete_variable(path, namespace=place.namespace),
         )
 
     # -- what python-nomad cannot say --------------------------------------------------------
@@ -134,31 +147,34 @@ class Api:
     def index(self, place: Place) -> int:
         """Nomad's index now. (python-nomad drops the header that has it.)"""
         params = {**place.params, "per_page": "1"}
-        answer = self._call(lambda: self._checked("/v1/allocations", params))
+        answer = self._call("read-job", lambda: self._checked("/v1/allocations", params))
         with answer:
             index = answer.headers.get("X-Nomad-Index", "")
         if not index.isdecimal():
             raise TransportError(f"{self._url} answers, but is not Nomad: it has no index")
         return int(index)
 
-    def agent(self) -> Mapping[str, Any]:
-        """What the agent says of itself."""
-        with self._call(lambda: self._checked("/v1/agent/self", {})) as answer:
-            return read(answer.json(), dict[str, Any])
-
     def stream(
-        self, path: str, params: Mapping[str, Any], *, silence: float | None = None
+        self, needs: str, path: str, params: Mapping[str, Any], *, silence: float | None = None
     ) -> requests.Response:
         """An answer that is read as it comes, with at most `silence` seconds between two bytes.
 
         (python-nomad's stream loses the tail, and its logs wait for an end that does not come.)
         Close it. What it raises while it is read is :func:`broken`'s to translate.
         """
-        return self._call(lambda: self._checked(path, params, silence=silence))
+        return self._call(needs, lambda: self._checked(path, params, silence=silence))
 
     # -- how ---------------------------------------------------------------------------------
 
-    def _call(self, ask: Callable[[], T]) -> T:
+    def _call(self, needs: str, ask: Callable[[], T]) -> T:
+        """What `ask` answers; AuthError naming the capability that it `needs`."""
+        try:
+            return self._renewed(ask)
+        except Unauthorized as error:
+            remedy = f"the token needs {needs} in the namespace"
+            raise Unauthorized(str(error), remedy=remedy) from error
+
+    def _renewed(self, ask: Callable[[], T]) -> T:
         try:
             return self._translated(ask)
         except Unauthorized:
@@ -172,10 +188,10 @@ class Api:
             return ask()
         except BaseNomadException as error:
             raise self._meant(error.nomad_resp) from error
+        except JSONDecodeError as error:
+            raise TransportError(f"{self._url} answers, but not as Nomad: {error}") from error
         except RequestException as error:
             raise unreachable(error, self._url) from error
-        except ValueError as error:
-            raise TransportError(f"this is no answer of Nomad's: {error}") from error
 
     def _meant(self, answer: Any) -> BatchBridgeError:
         if isinstance(answer, requests.Response):

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import os.path
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from itertools import chain, islice
+from contextlib import closing
+from itertools import chain
 from typing import Any
 
 from batchbridge.driver import BatchDriver, Capabilities
 from batchbridge.driver import Known as Followed
-from batchbridge.errors import (
-    AuthError,
-    BatchBridgeError,
-    CursorExpired,
-    KeyConflict,
-    Rejected,
-    TransportError,
-)
+from batchbridge.errors import AuthError, BatchBridgeError, SpecError
 from batchbridge.fields import options_from
 from batchbridge.model import (
     Absent,
@@ -35,28 +28,23 @@ from batchbridge.model import (
     Submission,
 )
 from batchbridge.streams import bridged, mapped
-from batchbridge_nomad import events, explain, jobs, jobspec, logs, translate
+from batchbridge_nomad import events, explain, jobs, jobspec, lists, logs, template, translate
 from batchbridge_nomad.api import Api, Place
 from batchbridge_nomad.book import Book
-from batchbridge_nomad.replies import Conflict, Refused, Unauthorized
+from batchbridge_nomad.register import Registrar
+from batchbridge_nomad.replies import Refused
 from batchbridge_nomad.script import variable_path
 from batchbridge_nomad.settings import NomadOptions, NomadSettings
 from batchbridge_nomad.translate import Known
 from batchbridge_nomad.wire import Alloc, Job, Line
 
-ONE_BY_ONE = 8
-"""Up to so many jobs are asked for each by itself; more are taken from lists."""
-
-FIRST_LINE = 5
-"""Seconds within which a stream that is allowed says something."""
+_log = logging.getLogger("batchbridge.nomad")
 
 PRUNE = 60.0
 """Seconds between two looks at which jobs are still followed."""
 
 UNTOLD = "@"
 """How a cursor begins before the stream has told anything: it proves nothing when resumed."""
-
-ALREADY_THERE = "job already exists"
 
 
 class NomadDriver(BatchDriver[NomadSettings]):
@@ -91,6 +79,7 @@ class NomadDriver(BatchDriver[NomadSettings]):
         self._api = Api(settings)
         self._lock = threading.Lock()
         self._books: dict[Scope, Book] = {}
+        self._bases: dict[str, template.Block] = {}
 
     def scope_of(self, submission: Submission) -> Scope:
         """The namespace; with the region where the job asks for another than the settings'."""
@@ -106,10 +95,8 @@ class NomadDriver(BatchDriver[NomadSettings]):
 
     def snapshot(self, scope: Scope, known: Collection[str]) -> Batch:
         """The history of each known job; Absent where Nomad denies it, asked for by itself."""
-        few = len(known) <= ONE_BY_ONE
-        found = self._each(scope, known) if few else self._listed(scope, known)
-        book, at = self._book(scope), time.time()
-        told = [seen for job in found.values() for seen in translate.history(book.enter(job))]
+        found, at = self._known(scope, known), time.time()
+        told = [seen for job in found.values() for seen in translate.history(job)]
         return Batch((*told, *(Absent(id, at) for id in known if id not in found)))
 
     def cancel(self, refs: Sequence[JobRef], *, reason: str) -> None:
@@ -154,9 +141,11 @@ class NomadDriver(BatchDriver[NomadSettings]):
         start = int(cursor.removeprefix(UNTOLD)) if cursor else index
         stream = events.Stream(self._api, place, start)
         with closing(bridged(stream.read, stream.break_off)) as lines:
-            first = self._first(place, lines)
+            first = events.first_line(lines)
+            if first is None:
+                raise self._denied(place)
             if resumed:
-                first = _at_cursor(chain([first], lines), start)
+                first = events.line_at(chain([first], lines), start)
             yield Batch(cursor=cursor or f"{UNTOLD}{start}")
             yield from _follow(chain([first], lines), book, known)
 
@@ -166,19 +155,25 @@ class NomadDriver(BatchDriver[NomadSettings]):
         place = self._place(scope)
         where = jobs.where({"job_set": job_set, "user": user})
         found = self._api.jobs(place, prefix=jobspec.PREFIX, where=where)
-        allocs = self._allocs(place, [job.id for job in found])
+        allocs = lists.allocations(self._api, place, [job.id for job in found])
         return (jobs.listed(scope, job, allocs.get(job.id, [])) for job in found)
 
     def explain(self, ref: JobRef) -> Explanation | None:
         """Why it waits, from the scheduler's last look at it."""
-        found = self._each(ref.scope, [ref.id]).get(ref.id)
+        found = self._known(ref.scope, [ref.id]).get(ref.id)
         if found is None:
             return None
         return explain.explanation(found, self._api.evaluations_of(self._place(ref.scope), ref.id))
 
     def render(self, submission: Submission) -> Mapping[str, Any]:
-        """The JSON that submit would send."""
-        return jobspec.payload(submission, self._options(submission), self._site(submission))
+        """The JSON that submit would send; a template in HCL is parsed by Nomad for it."""
+        options = self._options(submission)
+        base = self._base(self._place(self.scope_of(submission)), options.template)
+        made = jobspec.payload(submission, options, self._site(submission), base)
+        lost = template.overridden(base or {}, made["Job"])
+        for place in lost:
+            _log.info("%s is set by batchbridge, and not by the template", place)
+        return made
 
     def hints(self, ref: JobRef) -> Mapping[str, str]:
         """The job in Nomad's web pages, and the commands that show it."""
@@ -194,7 +189,7 @@ class NomadDriver(BatchDriver[NomadSettings]):
     def release(self, refs: Sequence[JobRef]) -> None:
         """Delete the variables that held their secrets."""
         for ref in refs:
-            job = self._book(ref.scope).get(ref.id) or self._each(ref.scope, [ref.id]).get(ref.id)
+            job = self._book(ref.scope).get(ref.id) or self._known(ref.scope, [ref.id]).get(ref.id)
             if job is not None and job.secrets:
                 self._api.delete_variable(self._place(ref.scope), variable_path(ref.id))
 
@@ -212,6 +207,22 @@ class NomadDriver(BatchDriver[NomadSettings]):
 
     def _options(self, submission: Submission) -> NomadOptions:
         return options_from(NomadOptions, submission.spec.options)
+
+    def _base(self, place: Place, option: str) -> template.Block | None:
+        """The job of a template, read and parsed once while its text stays the same."""
+        if not option:
+            return None
+        text = template.text_of(option)
+        if text not in self._bases:
+            self._bases[text] = template.base(template.decoded(text) or self._parsed(place, text))
+        return self._bases[text]
+
+    def _parsed(self, place: Place, text: str) -> Mapping[str, Any]:
+        try:
+            return self._api.parse(place, text)
+        except Refused as error:
+            words = f"options.template: Nomad cannot parse it: {error}"
+            raise SpecError(words, path="options.template") from error
 
     def _place(self, scope: Scope) -> Place:
         return Place(scope[0], scope[1] if len(scope) > 1 else self.settings.region)
@@ -235,118 +246,35 @@ class NomadDriver(BatchDriver[NomadSettings]):
         return job is None or bool(job.allocs)
 
     def _submit(self, submission: Submission) -> Receipt:
-        key, scope = submission.key, self.scope_of(submission)
-        payload = self.render(submission)
+        scope = self.scope_of(submission)
         try:
-            with self._secrets(scope, submission):
-                self._api.register(self._place(scope), payload)
-        except Refused as error:
-            if ALREADY_THERE in str(error):
-                return self._repeated(scope, submission)
-            return Receipt(key, error=Rejected(f"Nomad refuses the job: {error}"))
-        made = Job(payload["Job"]["ID"], submit_time=time.time_ns(), meta=payload["Job"]["Meta"])
-        self._book(scope).enter(jobs.known(made, []))
-        return Receipt(key, id=made.id, created=True)
+            payload = self.render(submission)
+        except SpecError as error:
+            return Receipt(submission.key, error=error)
+        receipt = Registrar(self._api, self._place(scope)).submit(submission, payload)
+        if receipt.created and receipt.id:
+            job = Job(receipt.id, submit_time=time.time_ns(), meta=payload["Job"]["Meta"])
+            self._book(scope).enter(jobs.known(job, []))
+        return receipt
 
-    @contextmanager
-    def _secrets(self, scope: Scope, submission: Submission) -> Iterator[None]:
-        """Write the job's secrets first; take them back where it is refused, if they are new.
-
-        Those of a job that is there already are left as they are.
-        """
-        if not submission.secrets:
-            yield
-            return
-        place, job_id = self._place(scope), jobspec.job_id(submission.key)
-        path = variable_path(job_id)
-        values = {name: secret.reveal() for name, secret in submission.secrets.items()}
-        try:
-            self._api.write_variable(place, path, values, new=True)
-        except Conflict:
-            if self._api.job(place, job_id) is None:
-                self._api.write_variable(place, path, values, new=False)
-        except Unauthorized as error:
-            remedy = f'the token needs: variables {{ path "{variable_path("*")}" {{ ... }} }}'
-            raise AuthError(
-                f"the job's secrets cannot be written: {error}", remedy=remedy
-            ) from error
-        try:
-            yield
-        except Refused as error:
-            if ALREADY_THERE not in str(error):
-                self._api.delete_variable(place, path)
-            raise
-
-    def _repeated(self, scope: Scope, submission: Submission) -> Receipt:
-        """The answer to a key whose job is there already."""
-        key, job_id = submission.key, jobspec.job_id(submission.key)
-        job = self._api.job(self._place(scope), job_id)
-        if job is None:
-            raise TransportError(f"Nomad refused {job_id} as known, and then did not know it")
-        if jobs.digest(job) == submission.digest:
-            return Receipt(key, id=job_id, created=False)
-        conflict = KeyConflict(
-            f"the key {key!r} belongs to the job {job_id}, whose spec is another",
-            remedy="use another key, or submit the same spec",
-        )
-        return Receipt(key, error=conflict)
-
-    def _each(self, scope: Scope, ids: Collection[str]) -> dict[str, Known]:
-        """What Nomad knows of each, asked for by itself: the job before its allocations.
-
-        In this order a job that was stopped then has all the allocations that it will ever have.
-        """
-        place, found = self._place(scope), {}
-        for job_id in ids:
-            job = self._api.job(place, job_id)
-            if job is not None:
-                found[job_id] = jobs.known(job, self._api.allocations_of(place, job_id))
-        return found
-
-    def _listed(self, scope: Scope, ids: Collection[str]) -> dict[str, Known]:
-        """What Nomad knows of many, by two lists; who is in neither is asked for by itself."""
-        place = self._place(scope)
-        listed = [job for job in self._api.jobs(place, prefix=_beginning(ids)) if job.id in ids]
-        allocs = self._allocs(place, ids)
-        found = {job.id: jobs.known(job, allocs.get(job.id, [])) for job in listed}
-        return {**found, **self._each(scope, [id for id in ids if id not in found])}
-
-    def _allocs(self, place: Place, ids: Collection[str]) -> Mapping[str, Sequence[Alloc]]:
-        by_job: dict[str, list[Alloc]] = {}
-        for alloc in self._api.allocations(place, prefix=_beginning(ids)) if ids else ():
-            by_job.setdefault(alloc.job_id, []).append(alloc)
-        return by_job
+    def _known(self, scope: Scope, ids: Collection[str]) -> dict[str, Known]:
+        """What Nomad knows of these jobs now, noted."""
+        book, place = self._book(scope), self._place(scope)
+        return {id: book.enter(job) for id, job in lists.known(self._api, place, ids).items()}
 
     def _alloc(self, ref: JobRef, attempt: int) -> Alloc | None:
-        book = self._book(ref.scope)
-        job = book.get(ref.id)
+        job = self._book(ref.scope).get(ref.id)
         if job is None or len(job.allocs) < attempt:
-            for fresh in self._each(ref.scope, [ref.id]).values():
-                job = book.enter(fresh)
+            job = self._known(ref.scope, [ref.id]).get(ref.id)
         return job.allocs[attempt - 1] if job and attempt <= len(job.allocs) else None
 
-    def _first(self, place: Place, lines: Iterator[Line | None]) -> Line:
-        """The first line, which only a stream that is allowed has."""
-        for line in islice(lines, FIRST_LINE):
-            if line is not None:
-                return line
+    def _denied(self, place: Place) -> AuthError:
+        """What a stream means that says nothing, unless asking again raises something better."""
         self._api.index(place)
-        raise AuthError(
+        return AuthError(
             "Nomad's event stream says nothing, as it does to a token that may not read it",
             remedy="the token needs read-job in the namespace",
         )
-
-
-def _at_cursor(lines: Iterator[Line | None], cursor: int) -> Line:
-    """The line that the cursor stands for: Nomad sends it again where it still has it.
-
-    It gives no other sign of a gap; one that has moved on, or begun anew, starts elsewhere.
-    """
-    told = (line for line in islice(lines, FIRST_LINE) if line is not None and line.index)
-    line = next(told, None)
-    if line is None or line.index != cursor:
-        raise CursorExpired(f"Nomad's event stream no longer leads on from {cursor}")
-    return line
 
 
 def _follow(lines: Iterator[Line | None], book: Book, known: Followed) -> Iterator[Batch]:
@@ -360,11 +288,6 @@ def _follow(lines: Iterator[Line | None], book: Book, known: Followed) -> Iterat
         else:
             told = [seen for job in book.told(line) for seen in translate.history(job)]
             yield Batch(tuple(told), str(line.index))
-
-
-def _beginning(ids: Iterable[str]) -> str:
-    """What all these ids begin with; the keys of one day have much in common."""
-    return os.path.commonprefix(list(ids))  # noqa: RUF071 - by characters is what is meant
 
 
 def _check(name: str, look: Callable[[], str]) -> Check:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from itertools import islice
 from typing import Protocol
 
 import requests
 from urllib3.exceptions import HTTPError
 
+from batchbridge.errors import CursorExpired
 from batchbridge_nomad.api import Api, Place, broken
 from batchbridge_nomad.wire import Line, line
 
 SILENCE = 40.0
 """Seconds without a byte after which a stream is dead: Nomad sends a heartbeat each 30 s."""
+
+FIRST_LINE = 5
+"""Seconds within which a stream that is allowed says something."""
 
 TOPICS = ("Allocation", "Evaluation")
 """Not Job: those events carry the whole job, with its script and environment, each time."""
@@ -30,7 +35,7 @@ class Stream:
 
     def read(self) -> Iterator[Line]:
         """Its lines, until it ends. TransportError where it breaks."""
-        self._answer = self._api.stream("/v1/event/stream", self._ask, silence=SILENCE)
+        self._answer = self._api.stream("read-job", "/v1/event/stream", self._ask, silence=SILENCE)
         with self._answer as answer:
             try:
                 for text in lines(answer.raw):
@@ -46,6 +51,23 @@ class Stream:
         if self._answer is not None:
             with contextlib.suppress(OSError, ValueError, RuntimeError):
                 self._answer.raw.shutdown()
+
+
+def first_line(lines: Iterator[Line | None]) -> Line | None:
+    """The first line, which only a stream that is allowed has; None where none comes."""
+    return next((line for line in islice(lines, FIRST_LINE) if line is not None), None)
+
+
+def line_at(lines: Iterator[Line | None], index: int) -> Line:
+    """The line of that index, with which a stream from there on has to begin.
+
+    Nomad gives no other sign of a gap: one that has moved on, or begun anew, starts elsewhere.
+    """
+    told = (line for line in islice(lines, FIRST_LINE) if line is not None and line.index)
+    line = next(told, None)
+    if line is None or line.index != index:
+        raise CursorExpired(f"Nomad's event stream no longer leads on from {index}")
+    return line
 
 
 class Readable(Protocol):

@@ -17,13 +17,30 @@ from batchbridge.errors import SpecError
 from batchbridge.model import JobSpec, Submission
 from batchbridge_nomad.script import PLACE, script, secrets_template, template, unsafe
 from batchbridge_nomad.settings import Affinity, Constraint, NomadOptions, Spread, Volume
+from batchbridge_nomad.template import Block, main_task, over
 from batchbridge_nomad.wire import TASK
 
 CONTAINERS = ("docker", "podman")
 """Task drivers that run an image."""
 
-LOG_FILES, LOG_MB = 5, 20
-"""What Nomad keeps of each of stdout and stderr."""
+LOGS = 100
+"""Megabytes of disk that Nomad wants for the log files of a task."""
+
+DEFAULTS: Block = {
+    "TaskGroups": [
+        {
+            "EphemeralDisk": {"SizeMB": 200 + LOGS},
+            "Tasks": [
+                {
+                    "Name": TASK,
+                    "KillTimeout": 10 * 10**9,
+                    "LogConfig": {"MaxFiles": 5, "MaxFileSizeMB": LOGS // 5},
+                }
+            ],
+        }
+    ]
+}
+"""What stands where neither a template nor the job says anything."""
 
 PREFIX = "bb-"
 """How the id of every job begins."""
@@ -48,17 +65,21 @@ def job_id(key: str) -> str:
     return PREFIX + (key if _SAFE.fullmatch(key) else sha256(key.encode()).hexdigest()[:40])
 
 
-def payload(submission: Submission, options: NomadOptions, site: Site) -> dict[str, Any]:
-    """What is sent to register it, and refused by Nomad if a job of that id is there."""
-    return {
-        "EnforceIndex": True,
-        "JobModifyIndex": 0,
-        "Job": job(submission, options, site),
-    }
+def payload(
+    submission: Submission, options: NomadOptions, site: Site, base: Block | None = None
+) -> Block:
+    """What is sent to register it, and refused by Nomad if a job of that id is there.
+
+    `base` is the job of a template; what it says stands where ours says nothing. SpecError where
+    what is asked for does not go together.
+    """
+    ours = job(submission, options, site, main_task(base or {}))
+    whole = over(over(DEFAULTS, base), ours) if base else over(DEFAULTS, ours)
+    return {"EnforceIndex": True, "JobModifyIndex": 0, "Job": whole}
 
 
-def job(submission: Submission, options: NomadOptions, site: Site) -> dict[str, Any]:
-    """The job. SpecError where what is asked for does not go together."""
+def job(submission: Submission, options: NomadOptions, site: Site, below: Block) -> Block:
+    """The job, but for DEFAULTS. `below` is the task of a template."""
     spec = submission.spec
     return _given(
         ID=job_id(submission.key),
@@ -73,7 +94,7 @@ def job(submission: Submission, options: NomadOptions, site: Site) -> dict[str, 
         Constraints=constraints(options.constraints),
         Affinities=affinities(options.affinities),
         Spreads=spreads(options.spreads),
-        TaskGroups=[group(submission, options, site)],
+        TaskGroups=[group(submission, options, site, below)],
     )
 
 
@@ -95,11 +116,9 @@ def meta(submission: Submission) -> dict[str, str]:
     return {**spec.labels, **{RESERVED + name: value for name, value in said.items() if value}}
 
 
-def group(submission: Submission, options: NomadOptions, site: Site) -> dict[str, Any]:
+def group(submission: Submission, options: NomadOptions, site: Site, below: Block) -> Block:
     """The one group. Nomad runs it again only where it lost or stopped it itself."""
     spec = submission.spec
-    logs = LOG_FILES * LOG_MB
-    disk = _megabytes(spec.disk) if spec.disk else 200
     stay = {"LostAfter": _nanoseconds(options.lost_after), "Replace": False}
     return _given(
         Name=TASK,
@@ -107,41 +126,42 @@ def group(submission: Submission, options: NomadOptions, site: Site) -> dict[str
         RestartPolicy={"Attempts": 0, "Mode": "fail", "Interval": 86400 * 10**9, "Delay": 0},
         ReschedulePolicy={"Attempts": 0, "Unlimited": False},
         Disconnect=None if spec.reruns else {**stay, "Reconcile": "keep_original"},
-        EphemeralDisk={"SizeMB": disk + logs},
+        EphemeralDisk={"SizeMB": _megabytes(spec.disk) + LOGS} if spec.disk else None,
         Networks=networks(options),
         Volumes={f"volume{n}": _volume(volume) for n, volume in enumerate(options.volumes)},
-        Tasks=[task(submission, options, site)],
+        Tasks=[task(submission, options, site, below)],
     )
 
 
-def task(submission: Submission, options: NomadOptions, site: Site) -> dict[str, Any]:
+def task(submission: Submission, options: NomadOptions, site: Site, below: Block) -> Block:
     """The one task: the script, run by the task driver's shell."""
-    spec, driver = submission.spec, task_driver(submission.spec, options)
+    spec, driver = submission.spec, task_driver(submission.spec, options, below)
     text = script(submission, contained=driver in CONTAINERS)
-    hidden = unsafe(spec.env)
+    hidden, grace = unsafe(spec.env), options.kill_timeout
     return _given(
         Name=TASK,
         Driver=driver,
-        Config=config(spec, options, driver),
+        Config=config(spec, options, driver, below),
         Env={name: value for name, value in spec.env.items() if name not in hidden},
         Templates=[template(text), *_secrets(submission)],
         Resources=resources(spec, options, site),
         KillSignal="SIGTERM",
-        KillTimeout=_nanoseconds(options.kill_timeout),
-        LogConfig={"MaxFiles": LOG_FILES, "MaxFileSizeMB": LOG_MB},
+        KillTimeout=None if grace is None else _nanoseconds(grace),
         VolumeMounts=[_mount(n, volume) for n, volume in enumerate(options.volumes)],
     )
 
 
-def _secrets(submission: Submission) -> list[dict[str, Any]]:
+def _secrets(submission: Submission) -> list[Block]:
     names = submission.secrets
     return [secrets_template(job_id(submission.key), names)] if names else []
 
 
-def task_driver(spec: JobSpec, options: NomadOptions) -> str:
+def task_driver(spec: JobSpec, options: NomadOptions, below: Block) -> str:
     """The task driver; SpecError where it and the image do not go together."""
-    driver = options.driver or ("docker" if spec.image else "exec")
-    if driver in CONTAINERS and not spec.image:
+    usual = "docker" if spec.image else "exec"
+    driver: str = options.driver or below.get("Driver") or usual
+    image = spec.image or {**below.get("Config", {}), **options.config}.get("image")
+    if driver in CONTAINERS and not image:
         raise SpecError(
             f"image: the task driver {driver} needs one", path="image", remedy="set image"
         )
@@ -154,18 +174,18 @@ def task_driver(spec: JobSpec, options: NomadOptions) -> str:
     return driver
 
 
-def config(spec: JobSpec, options: NomadOptions, driver: str) -> dict[str, Any]:
+def config(spec: JobSpec, options: NomadOptions, driver: str, below: Block) -> Block:
     """The task driver's configuration: the user's, under what starts the script."""
     run = f"${{NOMAD_TASK_DIR}}/{PLACE.rpartition('/')[2]}"
     if driver not in CONTAINERS:
         return {**options.config, "command": "/bin/sh", "args": [run]}
-    ours: dict[str, Any] = {"image": spec.image, "entrypoint": ["/bin/sh"], "args": [run]}
-    if options.shm_size is not None:
-        ours["shm_size"] = options.shm_size
-    return {"init": True, **options.config, **ours}
+    init = below.get("Config", {}).get("init", True)
+    starts = {"entrypoint": ["/bin/sh"], "args": [run]}
+    asked = _given(image=spec.image, shm_size=options.shm_size)
+    return {"init": init, **options.config, **asked, **starts}
 
 
-def resources(spec: JobSpec, options: NomadOptions, site: Site) -> dict[str, Any]:
+def resources(spec: JobSpec, options: NomadOptions, site: Site) -> Block:
     """What is asked for; Nomad's default for what is not."""
     mhz = options.cpu_mhz
     if mhz is None and spec.cpu is not None and options.cores is None:
@@ -179,12 +199,12 @@ def resources(spec: JobSpec, options: NomadOptions, site: Site) -> dict[str, Any
     )
 
 
-def constraints(asked: Sequence[Constraint]) -> list[dict[str, Any]]:
+def constraints(asked: Sequence[Constraint]) -> list[Block]:
     """Constraints in Nomad's words."""
     return [{"LTarget": c.attribute, "RTarget": c.value, "Operand": c.operator} for c in asked]
 
 
-def affinities(asked: Sequence[Affinity]) -> list[dict[str, Any]]:
+def affinities(asked: Sequence[Affinity]) -> list[Block]:
     """Affinities in Nomad's words."""
     return [
         {"LTarget": a.attribute, "RTarget": a.value, "Operand": a.operator, "Weight": a.weight}
@@ -192,7 +212,7 @@ def affinities(asked: Sequence[Affinity]) -> list[dict[str, Any]]:
     ]
 
 
-def spreads(asked: Sequence[Spread]) -> list[dict[str, Any]]:
+def spreads(asked: Sequence[Spread]) -> list[Block]:
     """Spreads in Nomad's words."""
     return [
         {
@@ -206,7 +226,7 @@ def spreads(asked: Sequence[Spread]) -> list[dict[str, Any]]:
     ]
 
 
-def networks(options: NomadOptions) -> list[dict[str, Any]]:
+def networks(options: NomadOptions) -> list[Block]:
     """The group's network, where one is asked for."""
     if not (options.network or options.ports):
         return []
@@ -215,13 +235,13 @@ def networks(options: NomadOptions) -> list[dict[str, Any]]:
     return [_given(Mode=options.network or None, ReservedPorts=fixed, DynamicPorts=free)]
 
 
-def _device(count: int, options: NomadOptions) -> dict[str, Any]:
+def _device(count: int, options: NomadOptions) -> Block:
     return _given(
         Name=options.device, Count=count, Constraints=constraints(options.device_constraints)
     )
 
 
-def _volume(volume: Volume) -> dict[str, Any]:
+def _volume(volume: Volume) -> Block:
     return _given(
         Type=volume.type,
         Source=volume.source,
@@ -231,7 +251,7 @@ def _volume(volume: Volume) -> dict[str, Any]:
     )
 
 
-def _mount(number: int, volume: Volume) -> dict[str, Any]:
+def _mount(number: int, volume: Volume) -> Block:
     return {
         "Volume": f"volume{number}",
         "Destination": volume.path,
@@ -239,7 +259,7 @@ def _mount(number: int, volume: Volume) -> dict[str, Any]:
     }
 
 
-def _given(**fields: Any) -> dict[str, Any]:
+def _given(**fields: Any) -> Block:
     """The fields that say something."""
     return {name: value for name, value in fields.items() if value not in (None, [], {})}
 

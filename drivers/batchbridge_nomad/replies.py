@@ -45,10 +45,7 @@ def problem(status: int, text: str, headers: Mapping[str, str]) -> BatchBridgeEr
     words = " ".join(text.split()) or f"HTTP {status}"
     low = words.lower()
     if status in (401, 403) or any(word in low for word in DENIED):
-        return Unauthorized(
-            f"Nomad refused the token: {words}",
-            remedy="a token with submit-job, read-job, list-jobs and read-logs in the namespace",
-        )
+        return Unauthorized(f"Nomad refused the token: {words}")
     if status == 429:
         return RateLimited("Nomad allows no more connections", retry_after=_seconds(headers))
     if "no path to region" in low:

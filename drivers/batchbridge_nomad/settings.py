@@ -115,7 +115,12 @@ class NomadOptions:
     )
     namespace: str = setting("", help="namespace of this job", inert=True)
     region: str = setting("", help="region of this job", inert=True)
-    datacenters: tuple[str, ...] = setting(("*",), help="datacenters, or patterns", inert=True)
+    template: str = setting(
+        "", help="file with a batch job of Nomad's, HCL or JSON, under which this one is laid"
+    )
+    datacenters: tuple[str, ...] = setting(
+        (), help="datacenters, or patterns; empty: all", inert=True
+    )
     node_pool: str = setting("", help="node pool", inert=True)
     priority: int | None = setting(None, help="1 to 100; higher is placed first", inert=True)
     constraints: tuple[Constraint, ...] = setting((), help="what a node must have", inert=True)
@@ -134,7 +139,11 @@ class NomadOptions:
     network: str = setting("", help="network mode: host, bridge, none, cni/...")
     ports: tuple[Port, ...] = setting((), help="ports of the job")
     shm_size: Size | None = setting(None, help="size of /dev/shm, in containers")
-    kill_timeout: Duration = setting(10.0, help="time between SIGTERM and SIGKILL", inert=True)
+    kill_timeout: Duration | None = setting(
+        None,
+        help="time between SIGTERM and SIGKILL; 10 s unless a template says otherwise",
+        inert=True,
+    )
     lost_after: Duration = setting(
         300.0,
         help="time after which a job on a node that is cut off counts as lost",

@@ -16,7 +16,6 @@ from pytest_httpserver import HTTPServer
 from urllib3.exceptions import InsecureRequestWarning
 from werkzeug import Request, Response
 
-import batchbridge_nomad.driver as driver_module
 from batchbridge.errors import (
     AuthError,
     ConfigError,
@@ -24,10 +23,11 @@ from batchbridge.errors import (
     KeyConflict,
     RateLimited,
     Rejected,
+    SpecError,
     TransportError,
 )
 from batchbridge.model import Absent, JobRef, JobSpec, JobState, Secret, Submission
-from batchbridge_nomad import NomadDriver
+from batchbridge_nomad import NomadDriver, events, jobs, wire
 from batchbridge_nomad.api import Api, Place
 from batchbridge_nomad.session import tls_context
 
@@ -166,7 +166,7 @@ def test_a_token_that_stays_refused_is_sent_once(httpserver, address, tmp_path):
     settings = NomadDriver.Settings(address=address, token_file=str(tmp_path / "token"))
     with closing(Api(settings)) as api, pytest.raises(AuthError) as caught:
         api.jobs(TEAM)
-    assert "read-job" in caught.value.remedy
+    assert "list-jobs" in caught.value.remedy
     assert len(httpserver.log) == 1
 
 
@@ -321,6 +321,14 @@ def test_a_key_that_is_known_is_its_job_or_a_conflict(httpserver, driver, spec, 
     )
 
 
+def test_a_job_that_cannot_be_meant_is_refused_and_the_others_are_not(httpserver, driver):
+    httpserver.expect_request("/v1/jobs").respond_with_json({})
+    odd = submission("odd", image="debian:12")
+    receipts = {r.key: r for r in driver.submit([odd, submission("even")])}
+    assert isinstance(receipts["odd"].error, SpecError)
+    assert receipts["even"].created
+
+
 def test_a_refusal_of_one_job_is_not_that_of_another(httpserver, driver):
     def answer(request: Request) -> Response:
         bad = request.get_json()["Job"]["ID"] == "bb-bad"
@@ -446,8 +454,6 @@ def watched(driver, name, cursor=None):
 
 
 def enter(driver, name):
-    from batchbridge_nomad import jobs, wire
-
     job = wire.read({**recording(name)["job"], "Stop": False}, wire.Job)
     driver._book(("default",)).enter(jobs.known(job, []))
 
@@ -486,7 +492,7 @@ def test_a_stream_that_ends_is_over(driver, agent):
 
 def test_a_stream_that_says_nothing_is_a_refusal(driver, agent, monkeypatch):
     """200 and silence, as a token gets that may not read."""
-    monkeypatch.setattr(driver_module, "FIRST_LINE", 1)
+    monkeypatch.setattr(events, "FIRST_LINE", 1)
     agent([])
     with watched(driver, "success") as batches, pytest.raises(AuthError) as caught:
         next(batches)

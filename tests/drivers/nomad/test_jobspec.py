@@ -26,7 +26,7 @@ def submission(key="key", secrets=(), files=None, **fields):
 
 def job(**fields):
     given = submission(**fields)
-    return jobspec.job(given, options_from(NomadOptions, given.spec.options), SITE)
+    return jobspec.payload(given, options_from(NomadOptions, given.spec.options), SITE)["Job"]
 
 
 def group(**fields):

@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from batchbridge import Cause, Client, JobState, as_completed
+from batchbridge.errors import SpecError
 from batchbridge.testing import DriverConformance
 from batchbridge_nomad import NomadDriver
 
@@ -95,3 +96,28 @@ def test_a_burst_loses_no_end(client):
     jobs = client.submit_many(specs)
     codes = {job.ref: job.record.exit_code for job in as_completed(jobs, 240)}
     assert [codes[job.ref] for job in jobs] == [n % 3 for n in range(200)]
+
+
+HCL = """
+job "theirs" {
+  type = "batch"
+  meta { cost = "team-a" }
+  group "theirs" {
+    task "theirs" {
+      driver = "raw_exec"
+      env { SITE = "1" }
+    }
+  }
+}
+"""
+
+
+def test_a_template_in_hcl_is_parsed_by_nomad_and_laid_under_the_job(client):
+    job = client.submit('test "$SITE" = 1', options={"template": HCL})
+    assert job.result(60).state is JobState.SUCCEEDED
+    assert nomad("GET", f"job/{job.ref.id}")["Meta"]["cost"] == "team-a"
+
+
+def test_a_template_that_nomad_cannot_parse_is_refused_in_its_words(client):
+    with pytest.raises(SpecError, match="Nomad cannot parse it"):
+        client.submit("true", options={"template": 'job "x" {\n nonsense = 1\n}'})

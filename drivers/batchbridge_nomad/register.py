@@ -1,0 +1,86 @@
+"""Registering one job, with the secrets that it reads: each outcome as a receipt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from batchbridge.errors import KeyConflict, Rejected, TransportError
+from batchbridge.model import Receipt, Submission
+from batchbridge_nomad.api import Api, Place
+from batchbridge_nomad.jobs import digest
+from batchbridge_nomad.jobspec import job_id
+from batchbridge_nomad.replies import Conflict, Refused
+from batchbridge_nomad.script import variable_path
+
+
+class AlreadyThere(Refused):
+    """A job of that id is registered, or was, and is not collected yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registrar:
+    """Where jobs are registered. Safe to repeat: a key is one job, whose secrets stay."""
+
+    api: Api
+    place: Place
+
+    def submit(self, submission: Submission, payload: Mapping[str, Any]) -> Receipt:
+        """Register the job. One that Nomad refuses is a receipt in its words."""
+        try:
+            with self._secrets(submission):
+                self._register(payload)
+        except AlreadyThere:
+            return self._repeated(submission)
+        except Refused as error:
+            rejected = Rejected(f"Nomad refuses the job: {error}")
+            return Receipt(submission.key, error=rejected)
+        return Receipt(submission.key, id=job_id(submission.key), created=True)
+
+    def _register(self, payload: Mapping[str, Any]) -> None:
+        try:
+            self.api.register(self.place, payload)
+        except Refused as error:
+            if "job already exists" in str(error):
+                raise AlreadyThere(str(error)) from error
+            raise
+
+    @contextmanager
+    def _secrets(self, submission: Submission) -> Iterator[None]:
+        """Write the job's secrets first, and take them back where it is refused."""
+        path = variable_path(job_id(submission.key))
+        if submission.secrets:
+            self._write(path, submission)
+        try:
+            yield
+        except AlreadyThere:
+            raise
+        except Refused:
+            if submission.secrets:
+                self.api.delete_variable(self.place, path)
+            raise
+
+    def _write(self, path: str, submission: Submission) -> None:
+        """Write them anew; those of a job that is there already are left as they are."""
+        values = {name: secret.reveal() for name, secret in submission.secrets.items()}
+        try:
+            self.api.write_variable(self.place, path, values, new=True)
+        except Conflict:
+            if self.api.job(self.place, job_id(submission.key)) is None:
+                self.api.write_variable(self.place, path, values, new=False)
+
+    def _repeated(self, submission: Submission) -> Receipt:
+        """The answer to a key whose job is there already."""
+        key, known = submission.key, job_id(submission.key)
+        job = self.api.job(self.place, known)
+        if job is None:
+            raise TransportError(f"Nomad refused {known} as known, and then did not know it")
+        if digest(job) == submission.digest:
+            return Receipt(key, id=known, created=False)
+        conflict = KeyConflict(
+            f"the key {key!r} belongs to the job {known}, whose spec is another",
+            remedy="use another key, or submit the same spec",
+        )
+        return Receipt(key, error=conflict)

@@ -1,0 +1,112 @@
+"""A user's own job, in Nomad's words, under which ours is laid. Pure, but for reading its file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from batchbridge.errors import SpecError
+from batchbridge_nomad.wire import TASK
+
+Block = dict[str, Any]
+
+ADDED = ("Constraints", "Affinities", "Spreads", "Templates", "VolumeMounts")
+"""Lists in which ours follows the template's, instead of taking its place."""
+
+NAMES = ("ID", "Name", "Type", "Count")
+"""What is ours by nature, and nobody need be told of."""
+
+
+def text_of(option: str) -> str:
+    """The text that the option is, or names as a file. SpecError where it is neither."""
+    if "\n" in option or option.lstrip().startswith("{"):
+        return option
+    try:
+        return Path(option).expanduser().read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _refused(f"cannot be read: {error}") from error
+
+
+def decoded(text: str) -> Block | None:
+    """A template in JSON; None where it has to be HCL. SpecError where it is broken."""
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        return msgspec.json.decode(text, type=Block)
+    except msgspec.MsgspecError as error:
+        raise _refused(f"is no JSON: {error}") from error
+
+
+def base(parsed: Mapping[str, Any]) -> Block:
+    """The job of a template, with one group and with the task that runs the command called ours.
+
+    SpecError where it is something else than one batch job of one group.
+    """
+    job = _said(parsed.get("Job", parsed))
+    if job.get("Type", "batch") != "batch" or job.keys() & {"Periodic", "ParameterizedJob"}:
+        raise _refused("is not a plain batch job", 'say type = "batch", and nothing of when')
+    groups = job.get("TaskGroups") or [{}]
+    if len(groups) != 1:
+        raise _refused(f"has {len(groups)} groups", "one job is one group of tasks")
+    (group,) = groups
+    return {**job, "TaskGroups": [{**group, "Tasks": _tasks(group.get("Tasks") or [{}])}]}
+
+
+def main_task(job: Mapping[str, Any]) -> Block:
+    """The task that runs the command; of no template, nothing."""
+    return _main(job["TaskGroups"][0]["Tasks"] if job else [])
+
+
+def over(below: Any, above: Any, name: str = "") -> Any:
+    """`above` laid over `below`: what only one says stands, of what both say `above`."""
+    if isinstance(below, dict) and isinstance(above, dict):
+        both = {key: over(below[key], above[key], key) for key in below.keys() & above.keys()}
+        return {**below, **above, **both}
+    if name in ADDED:
+        return [*below, *above]
+    if name == "TaskGroups":
+        return [over(below[0], above[0])]
+    if name == "Tasks":
+        others = [task for task in (*below, *above) if task["Name"] != TASK]
+        return [over(_main(below), _main(above)), *others]
+    return above
+
+
+def overridden(below: Any, above: Any, path: str = "job") -> Iterator[str]:
+    """The places at which the template said something that does not stand."""
+    name = path.rpartition(".")[2]
+    if isinstance(below, dict) and isinstance(above, dict):
+        for key in sorted((below.keys() & above.keys()) - {*NAMES}):
+            yield from overridden(below[key], above[key], f"{path}.{key}")
+    elif name == "TaskGroups":
+        yield from overridden(below[0], above[0], f"{path}[0]")
+    elif name == "Tasks":
+        yield from overridden(_main(below), _main(above), f"{path}[{TASK}]")
+    elif below != above and name not in ADDED:
+        yield path
+
+
+def _main(tasks: list[Block]) -> Block:
+    return next((task for task in tasks if task["Name"] == TASK), {})
+
+
+def _tasks(tasks: list[Block]) -> list[Block]:
+    if len(tasks) == 1:
+        return [{**tasks[0], "Name": TASK}]
+    if not any(task.get("Name") == TASK for task in tasks):
+        raise _refused("has several tasks", f"call the one that runs the command {TASK!r}")
+    return tasks
+
+
+def _said(value: Any) -> Any:
+    """Without what says nothing: parsed HCL writes null for all that is not there."""
+    if isinstance(value, Mapping):
+        return {key: _said(inner) for key, inner in value.items() if inner is not None}
+    return [_said(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _refused(problem: str, remedy: str = "") -> SpecError:
+    return SpecError(f"options.template {problem}", path="options.template", remedy=remedy)

@@ -1,0 +1,150 @@
+"""A user's own job under ours: what stands, what gives way, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from batchbridge.errors import SpecError
+from batchbridge.fields import options_from
+from batchbridge_nomad import jobspec, template
+from batchbridge_nomad.settings import NomadOptions
+
+from .test_jobspec import SITE, submission
+
+SITES = {
+    "Job": {
+        "ID": "theirs",
+        "Type": "batch",
+        "Region": None,
+        "Datacenters": ["dc1"],
+        "Priority": 30,
+        "Meta": {"cost": "team-a", "batchbridge_user": "root"},
+        "Constraints": [{"LTarget": "${attr.kernel.name}", "RTarget": "linux", "Operand": "="}],
+        "TaskGroups": [
+            {
+                "Name": "theirs",
+                "Count": 3,
+                "RestartPolicy": {"Attempts": 5},
+                "EphemeralDisk": {"SizeMB": 5000},
+                "Tasks": [
+                    {
+                        "Name": "work",
+                        "Driver": "docker",
+                        "Config": {"image": "site:1", "volumes": ["/data:/data"], "init": False},
+                        "Env": {"SITE": "1", "BOTH": "theirs"},
+                        "KillTimeout": 5,
+                        "Templates": [{"DestPath": "local/theirs"}],
+                    }
+                ],
+            }
+        ],
+    }
+}
+
+
+def base(**fields):
+    job = {**SITES["Job"], **fields}
+    return template.base({"Job": job})
+
+
+def laid(below, **fields):
+    given = submission(**fields)
+    options = options_from(NomadOptions, given.spec.options)
+    return jobspec.payload(given, options, SITE, below)["Job"]
+
+
+def task(**fields):
+    return template.main_task(laid(base(), **fields))
+
+
+def test_what_only_the_template_says_stands():
+    made = laid(base())
+    assert (made["Datacenters"], made["Priority"]) == (["dc1"], 30)
+    assert made["Meta"]["cost"] == "team-a"
+    assert made["TaskGroups"][0]["EphemeralDisk"] == {"SizeMB": 5000}
+    assert task()["KillTimeout"] == 5
+    assert "Region" not in made
+
+
+def test_what_makes_it_ours_does_not():
+    made = laid(base())
+    (group,) = made["TaskGroups"]
+    assert (made["ID"], made["Meta"]["batchbridge_user"]) == ("bb-key", "me")
+    assert (group["Name"], group["Count"], group["RestartPolicy"]["Attempts"]) == ("main", 1, 0)
+    assert [one["Name"] for one in group["Tasks"]] == ["main"]
+
+
+def test_what_the_job_asks_for_goes_before_the_template():
+    asked = {"priority": 70, "datacenters": "dc2", "kill_timeout": "20s"}
+    made = laid(base(), options=asked, disk="1G", image="mine:2", env={"BOTH": "mine"})
+    main = template.main_task(made)
+    assert (made["Priority"], made["Datacenters"]) == (70, ["dc2"])
+    assert made["TaskGroups"][0]["EphemeralDisk"]["SizeMB"] == 1124
+    assert main["KillTimeout"] == 20 * 10**9
+    assert main["Config"]["image"] == "mine:2"
+    assert main["Env"] == {"SITE": "1", "BOTH": "mine"}
+
+
+def test_its_task_driver_and_image_are_used_with_our_script():
+    made = task()
+    assert made["Driver"] == "docker"
+    assert made["Config"]["image"] == "site:1"
+    assert made["Config"]["volumes"] == ["/data:/data"]
+    assert made["Config"]["init"] is False
+    assert made["Config"]["entrypoint"] == ["/bin/sh"]
+    assert [one["DestPath"] for one in made["Templates"]] == ["local/theirs", "local/run.sh"]
+
+
+def test_constraints_of_both_hold():
+    gpu = {"attribute": "${node.class}", "value": "gpu"}
+    made = laid(base(), options={"constraints": [gpu]})
+    assert [one["RTarget"] for one in made["Constraints"]] == ["linux", "gpu"]
+
+
+def test_other_tasks_stay_beside_the_command():
+    work = SITES["Job"]["TaskGroups"][0]["Tasks"][0]
+    tasks = [{**work, "Name": "main"}, {"Name": "side", "Driver": "docker"}]
+    made = laid(base(TaskGroups=[{"Tasks": tasks}]))
+    assert [one["Name"] for one in made["TaskGroups"][0]["Tasks"]] == ["main", "side"]
+
+
+def test_what_gave_way_is_named():
+    below = base()
+    said = list(template.overridden(below, laid(below, options={"priority": 70})))
+    assert "job.Priority" in said
+    assert "job.TaskGroups[0].RestartPolicy.Attempts" in said
+    assert "job.Meta.batchbridge_user" in said
+    assert not [place for place in said if place.endswith((".ID", ".Name", "Constraints"))]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"Type": "service"},
+        {"Periodic": {"Spec": "@daily"}},
+        {"ParameterizedJob": {}},
+        {"TaskGroups": [{}, {}]},
+        {"TaskGroups": [{"Tasks": [{"Name": "a"}, {"Name": "b"}]}]},
+    ],
+)
+def test_what_is_not_one_batch_job_is_refused(fields):
+    with pytest.raises(SpecError) as caught:
+        base(**fields)
+    assert caught.value.path == "options.template"
+    assert caught.value.remedy
+
+
+def test_it_is_a_file_or_the_text_itself(tmp_path):
+    file = tmp_path / "job.json"
+    file.write_text(json.dumps(SITES))
+    assert template.decoded(template.text_of(str(file))) == SITES
+    assert template.decoded(template.text_of(json.dumps(SITES))) == SITES
+    assert template.decoded('job "x" {}') is None
+
+
+@pytest.mark.parametrize("option", ["/no/such/file", "{broken"])
+def test_a_template_that_cannot_be_read(option):
+    with pytest.raises(SpecError, match=r"options\.template"):
+        template.decoded(template.text_of(option))

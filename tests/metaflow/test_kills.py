@@ -72,6 +72,12 @@ def check_nothing_is_left(place: Place) -> None:
     assert not list(place.root.glob("state/metaflow/*"))
 
 
+def wait_for_words(process: subprocess.Popen[str]) -> None:
+    """Read what the run prints until the task's words are among it."""
+    assert process.stdout is not None
+    assert any("the last words of linger" in line for line in process.stdout)
+
+
 def finished(process: subprocess.Popen[str]) -> str:
     out, _ = process.communicate(timeout=DEADLINE)
     return out
@@ -99,6 +105,7 @@ def test_ctrl_c_ends_the_jobs(place: Place, times: int) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_signal_to_the_launcher_alone_ends_the_jobs(place: Place, number: int) -> None:
     process = started(place)
+    wait_for_words(process)  # they are shown while the task goes on
     process.send_signal(number)
     finished(process)
     check_nothing_is_left(place)

@@ -154,6 +154,21 @@ def test_deployments_are_refused(place: Place, words: tuple[str, ...], expected:
     assert expected in place.flow("tiny_flow.py", *words, code=1)
 
 
+def test_a_folder_that_hides_the_library_is_named(place: Place) -> None:
+    (place.root / "batchbridge").mkdir()
+    (place.root / "batchbridge" / "__init__.py").touch()
+    said = place.flow(named(place, "local_batch"), "run", code=1)
+    assert "a folder or file of that name beside the flow hides it" in said
+    assert "the first step ran" not in said
+
+
+def test_the_backend_of_steps_that_name_none_is_configured(place: Place) -> None:
+    flow = named(place, "batchbridge")
+    said = place.flow(flow, "run", env={"METAFLOW_BATCHBRIDGE_BACKEND": "nowhere"}, code=1)
+    assert "no driver is named 'nowhere'" in said
+    assert "[local://" in place.flow(flow, "run")
+
+
 def test_two_places_to_run_are_refused(place: Place) -> None:
     said = place.flow("tiny_flow.py", "run", "--with", "kubernetes", code=1)
     assert "excludes @kubernetes" in said or "s3" in said

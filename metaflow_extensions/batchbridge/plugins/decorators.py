@@ -116,8 +116,13 @@ class BridgeDecorator(StepDecorator):
 
     def runtime_init(self, flow: Any, graph: Any, package: Any, run_id: str) -> None:
         """Before the first task: the driver is there, and has what the step asks for."""
-        from .launcher import launch
-
+        try:
+            from .launcher import launch
+        except ImportError as error:
+            raise BatchBridgeException(
+                f"@{self.name}: the library batchbridge cannot be imported: {error}\n"
+                "Install it here; a folder or file of that name beside the flow hides it."
+            ) from None
         self.package = package
         self.launch = launch(flow.name, run_id)
         self.launch.check(self)

@@ -32,7 +32,7 @@ class Guard:
 
     def __init__(self, run: Run) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, json.dumps(asdict(run))],
+            [sys.executable, "-P", "-m", __name__, json.dumps(asdict(run))],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -268,7 +268,8 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 _JOB: Final = (
     "JOB is a reference, a name, a unique prefix of a reference or of an id, or - for those that "
-    "stdin names, one a line. Names and prefixes are looked for among the jobs of a week."
+    "stdin names, one a line. Names and prefixes are looked for among the jobs of the last week, "
+    "of --since or of --job-set."
 )
 _WORDS: Final = click.Argument(["words"], nargs=-1, metavar="[JOB]...", shell_complete=_complete)
 

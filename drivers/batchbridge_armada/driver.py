@@ -80,6 +80,7 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
         super().__init__(settings)
         self._lock = threading.Lock()
         self._connected: _Connected | None = None
+        self._translators: dict[Scope, Translator] = {}
 
     def scope_of(self, submission: Submission) -> Scope:
         """The queue and the job set. ConfigError where no queue is named."""
@@ -140,7 +141,7 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
             raise CursorExpired(f"{cursor!r} is no place in a stream of Armada's")
         queue, job_set = scope
         stream = self._api.events(queue, job_set, cursor or _beginning(known()), watch=True)
-        translator = Translator()
+        translator = self._translator(scope)
         with closing(bridged(stream.read, stream.break_off)) as messages:
             yield Batch()
             for message in messages:
@@ -207,6 +208,11 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
                 api = Api(self.settings)
                 self._connected = _Connected(api, Pages(api))
             return self._connected
+
+    def _translator(self, scope: Scope) -> Translator:
+        """The one of that job set: what it remembers outlives a broken stream."""
+        with self._lock:
+            return self._translators.setdefault(scope, Translator())
 
     def _options(self, submission: Submission) -> ArmadaOptions:
         return options_from(ArmadaOptions, submission.spec.options)

@@ -70,10 +70,15 @@ RETRYABLE = 18
 
 
 class Translator:
-    """Messages of one job set, in order -> observations. It remembers what may run but once."""
+    """Messages of one job set, in order -> observations.
+
+    It remembers which jobs may run but once, and which pods have ended though their job goes on:
+    what those pods still did is told late, when the next run may have begun.
+    """
 
     def __init__(self) -> None:
         self._once: set[str] = set()
+        self._over: set[str] = set()
 
     def seen(self, message: EventStreamMessage) -> Seen | None:
         """What a message says of a job; None where that is nothing, or of an unknown kind."""
@@ -81,12 +86,19 @@ class Translator:
         if kind is None or seq is None:
             return None
         event: Any = getattr(message.message, kind)
+        if kind in LIVE:
+            return self._live(kind, event, seq)
+        tell = _ENDINGS.get(kind)
+        seen = tell(event, seq, event.job_id in self._once) if tell else None
+        if seen is not None and seen.again:
+            self._over.add(event.kubernetes_id)
+        return seen
+
+    def _live(self, kind: str, event: Any, seq: tuple[int, ...]) -> Seen | None:
         if kind == "submitted" and event.job.annotations.get(FAIL_FAST) == "true":
             self._once.add(event.job_id)
-        if kind in LIVE:
-            return _live(kind, event, seq)
-        tell = _ENDINGS.get(kind)
-        return tell(event, seq, event.job_id in self._once) if tell else None
+        late = kind in ("pending", "running") and event.kubernetes_id in self._over
+        return None if late else _live(kind, event, seq)
 
 
 def _live(kind: str, event: Any, seq: tuple[int, ...]) -> Seen:
@@ -159,8 +171,9 @@ def _succeeded(event: Any, seq: tuple[int, ...], once: bool) -> Seen:
 
 
 def _failed(event: JobFailedEvent, seq: tuple[int, ...], once: bool) -> Seen:
-    again = retryable(event)
-    code, signal = exit_facts(event)
+    again, cause = retryable(event), cause_of(event)
+    # A command that was never begun has no code; Kubernetes gives it 128.
+    code, signal = (None, None) if cause is Cause.START_ERROR else exit_facts(event)
     return Seen(
         event.job_id,
         JobState.FAILED,
@@ -168,7 +181,7 @@ def _failed(event: JobFailedEvent, seq: tuple[int, ...], once: bool) -> Seen:
         final=not again,
         seq=seq,
         at=moment(event.created),
-        cause=cause_of(event),
+        cause=cause,
         exit_code=code,
         signal=signal,
         message=words(event.reason),

@@ -66,6 +66,7 @@ class Capabilities:
     workdir: bool = True  #: the command's working directory can be chosen
     upload: int | None = None  #: bytes of files that fit into a submission; None: none at all
     streams: Literal["separate", "merged"] = "separate"  #: stdout and stderr; merged: all in stdout
+    logs: Literal["bytes", "lines"] = "bytes"  #: lines: a last line without a newline is given one
     labels: bool = False  #: labels are kept with the job and told by `list`
     list: bool = False  #: jobs can be found again by their job set
     explain: bool = False  #: it can say why a job waits

@@ -26,7 +26,8 @@ class Inputs:
     def test_env(self, rig: Rig, probes: Probes) -> None:
         """A variable arrives as it was written."""
         value = "a b 'c' \"d\" $HOME `e` \\ é\nend"
-        assert rig.log(rig.submit(probes.shows("KIT"), env={"KIT": value})) == value.encode()
+        shown = rig.log(rig.submit(probes.shows("KIT"), env={"KIT": value}))
+        assert shown == rig.kept(value.encode())
 
     @needs("workdir")
     def test_workdir(self, rig: Rig, probes: Probes) -> None:
@@ -47,7 +48,8 @@ class Inputs:
     @needs("secrets")
     def test_secret(self, rig: Rig, probes: Probes) -> None:
         """A secret's value arrives as a variable, ..."""
-        assert rig.log(self._submit(rig, probes.shows("KIT_SECRET"))) == VALUE.encode()
+        shown = rig.log(self._submit(rig, probes.shows("KIT_SECRET")))
+        assert shown == rig.kept(VALUE.encode())
 
     @needs("secrets")
     def test_secret_is_shown_to_nobody(self, rig: Rig, probes: Probes) -> None:

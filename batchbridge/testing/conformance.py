@@ -34,8 +34,8 @@ class DriverConformance(
 
     The fixture `driver` is required: a new driver of a usable engine, whose settings can be
     pickled, for other processes make drivers with them too. The fixtures `probes`, `job_fields`,
-    `crowd`, `unreachable`, `unknown_id`,
-    `patience` and `moment` are there to be overridden.
+    `crowd`, `unreachable`, `unknown_id`, `lines`, `patience` and `moment` are there to be
+    overridden.
     """
 
     allowed_skips: ClassVar[frozenset[str] | None] = None
@@ -62,6 +62,11 @@ class DriverConformance(
     def moment(self) -> float:
         """Seconds that are long for this engine's clocks and short for whoever runs the kit."""
         return 1.0
+
+    @pytest.fixture
+    def lines(self) -> int:
+        """Lines that are very many for this engine's logs."""
+        return 100_000
 
     @pytest.fixture
     def unreachable(self) -> Driver:

@@ -177,6 +177,11 @@ class Rig:
         """Every byte of that stream, from the start or a cursor."""
         return b"".join(page.data for page in self.pages(ref, stream, **start))
 
+    def kept(self, output: bytes) -> bytes:
+        """What the log of a command with that output must be."""
+        lines = self.driver.capabilities.logs == "lines"
+        return output + b"\n" if lines and not output.endswith(b"\n") else output
+
     def clean(self) -> None:
         """Leave nothing running."""
         going = [ref for ref in self.refs if not self.record(ref).terminal]

@@ -2,7 +2,8 @@
 
 Each recording is one job's life: what the lists say at its end, and every line of the event stream
 on the way. The agent (BATCHBRIDGE_NOMAD, a dev agent with raw_exec)
-should have nothing else to do. Names of the machine are replaced.
+should have nothing else to do; for lost nodes it needs ``nomad`` on PATH, too. Names of the machine
+are replaced.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +111,7 @@ def preemption(on: bool) -> None:
 
 
 def most_memory() -> int:
-    (node,) = get("nodes")
+    node = next(node for node in get("nodes") if node["Status"] == "ready")
     return int(get(f"node/{node['ID']}")["NodeResources"]["Memory"]["MemoryMB"])
 
 
@@ -223,7 +227,7 @@ def preempted(name: str) -> None:
 def drained(name: str) -> None:
     run(name, "exec sleep 60")
     running(name)
-    (node,) = get("nodes")
+    node = next(node for node in get("nodes") if node["Status"] == "ready")
     drain = {"DrainSpec": {"Deadline": -1}, "MarkEligible": False}
     requests.put(f"{V1}/node/{node['ID']}/drain", json=drain, timeout=10).raise_for_status()
     over(name)
@@ -268,6 +272,75 @@ def no_task_driver(name: str) -> None:
 @scenario
 def no_device(name: str) -> None:
     waiting(name, gpu=1)
+
+
+CLIENT = """
+data_dir = "{place}"
+bind_addr = "127.0.0.1"
+advertise {{
+  http = "127.0.0.1"
+  rpc = "127.0.0.1"
+  serf = "127.0.0.1"
+}}
+name = "victim"
+disable_update_check = true
+ports {{
+  http = 5646
+  rpc = 5647
+  serf = 5648
+}}
+server {{ enabled = false }}
+client {{
+  enabled = true
+  servers = ["127.0.0.1:4647"]
+  node_class = "victim"
+  network_interface = "lo"
+  options = {{ "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean" }}
+}}
+plugin "raw_exec" {{
+  config {{ enabled = true }}
+}}
+"""
+
+
+@contextmanager
+def victim() -> Iterator[subprocess.Popen[bytes]]:
+    """A second node of the dev agent's cluster, from the `nomad` on PATH, to be killed."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
+        config = Path(place, "client.hcl")
+        config.write_text(CLIENT.format(place=place))
+        env = {k: v for k, v in os.environ.items() if k != "AWS_CA_BUNDLE"}
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        agent = subprocess.Popen(["nomad", "agent", "-config", config], env=env, **quiet)
+        try:
+            until(lambda: "victim" in [n["Name"] for n in get("nodes") if n["Status"] == "ready"])
+            yield agent
+        finally:
+            agent.kill()
+            agent.wait()
+
+
+def lost_node(name: str, **fields: Any) -> None:
+    """Its task outlives the node, as it may, and ends by itself."""
+    there = {"attribute": "${node.class}", "value": "victim"}
+    with victim() as agent:
+        run(name, "exec sleep 40", options={"constraints": [there], "lost_after": "5s"}, **fields)
+        running(name)
+        agent.kill()
+        over(name)
+        blocked(name)
+    deregister(name)
+    until(lambda: get(f"job/bb-rec-{name}")["Status"] == "dead")
+
+
+@scenario
+def lost(name: str) -> None:
+    lost_node(name)
+
+
+@scenario
+def lost_and_cancelled_while_it_waits(name: str) -> None:
+    lost_node(name, reruns=True)
 
 
 # -- recording -------------------------------------------------------------------------------

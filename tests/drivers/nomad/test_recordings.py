@@ -27,6 +27,8 @@ OVER = {
     "cancelled-in-the-queue": (S.CANCELLED, Cause.CANCELLED, None, None),
     "stopped-after-its-end": (S.SUCCEEDED, None, 0, None),
     "allocation-stopped": (S.FAILED, Cause.EVICTED, None, None),
+    "lost": (S.FAILED, Cause.NODE_LOST, None, None),
+    "lost-and-cancelled-while-it-waits": (S.CANCELLED, Cause.CANCELLED, None, None),
     "preempted": (S.CANCELLED, Cause.CANCELLED, None, 15),
 }
 SETTLING = {"drained": (S.FAILED, Cause.EVICTED)}

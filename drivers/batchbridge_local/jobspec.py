@@ -98,13 +98,15 @@ def job_of(
 
 def refusal(job: Job) -> Rejected | None:
     """Why this job could never start; None where it could."""
+    gib = 1 << 30
     for what, asked, bound in (
         ("cores", job.cpu, job.cpu_bound),
-        ("bytes of memory", job.memory, job.memory_bound),
+        ("GiB of memory", job.memory / gib, job.memory_bound / gib),
     ):
         if asked > bound:
             return Rejected(
-                f"the job asks for {asked:g} {what}, and all jobs here together may take {bound:g}",
+                f"the job asks for {asked:.4g} {what}, and all jobs here together may take "
+                f"{bound:.4g}",
                 remedy="ask for less, or raise the local driver's max_cpu or max_memory",
             )
     return None

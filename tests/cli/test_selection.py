@@ -76,6 +76,10 @@ def test_a_reference_that_nobody_knows_is_no_such_job_for_every_verb(bb):
     assert "is no reference" in bb("status", "local://", code=2).stderr
 
 
+def test_a_word_that_is_no_text_is_wrong_usage(bb):
+    assert "is no text" in bb("status", "\udcff", code=2).stderr
+
+
 def test_an_undefined_profile_in_a_reference_is_named(bb):
     assert "elsewhere" in bb("status", "local://elsewhere/c0ffee", code=2).stderr
 

@@ -50,9 +50,7 @@ def stream_alone(monkeypatch):
 
 @mutant(
     "psij: a failed poll fails all jobs",
-    "cut_stream",
     "everything_at_once",
-    "expired_cursor",
     "failing_snapshot",
 )
 def failed_poll_fails_all(monkeypatch):

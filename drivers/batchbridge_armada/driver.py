@@ -69,6 +69,7 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
         image=True,
         upload=UPLOAD,
         streams="merged",
+        logs="lines",
         labels=True,
         explain=True,
         render=True,
@@ -140,10 +141,11 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
         if cursor is not None and ids.sequence(cursor) is None:
             raise CursorExpired(f"{cursor!r} is no place in a stream of Armada's")
         queue, job_set = scope
-        stream = self._api.events(queue, job_set, cursor or _beginning(known()), watch=True)
+        begin = cursor or _beginning(known())
+        stream = self._api.events(queue, job_set, begin, watch=True)
         translator = self._translator(scope)
         with closing(bridged(stream.read, stream.break_off)) as messages:
-            yield Batch()
+            yield Batch(cursor=begin)
             for message in messages:
                 if message is None:
                     yield Batch()

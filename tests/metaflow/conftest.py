@@ -174,7 +174,7 @@ def _belongs(process: psutil.Process, root: str) -> bool:
 
 def _is_supervisor(process: psutil.Process) -> bool:
     try:
-        return any("batchbridge_local.supervisor" in word for word in process.cmdline())
+        return any("from batchbridge_local" in word for word in process.cmdline())
     except psutil.NoSuchProcess:
         return True
 

@@ -58,7 +58,7 @@ class Api:
 
     def __init__(self, settings: NomadSettings) -> None:
         self._settings = settings
-        self._url = base_url(settings)
+        self._address, self._url = settings.address, base_url(settings)
         self._lock = threading.Lock()
         self._session: requests.Session | None = None
         self._clients: dict[Place, _Nomad] = {}
@@ -151,7 +151,7 @@ class Api:
         with answer:
             index = answer.headers.get("X-Nomad-Index", "")
         if not index.isdecimal():
-            raise TransportError(f"{self._url} answers, but is not Nomad: it has no index")
+            raise TransportError(f"{self._address} answers, but is not Nomad: it has no index")
         return int(index)
 
     def stream(
@@ -189,16 +189,16 @@ class Api:
         except BaseNomadException as error:
             raise self._meant(error.nomad_resp) from error
         except JSONDecodeError as error:
-            raise TransportError(f"{self._url} answers, but not as Nomad: {error}") from error
+            raise TransportError(f"{self._address} answers, but not as Nomad: {error}") from error
         except RequestException as error:
-            raise unreachable(error, self._url) from error
+            raise unreachable(error, self._address) from error
 
     def _meant(self, answer: Any) -> BatchBridgeError:
         if isinstance(answer, requests.Response):
             return problem(answer.status_code, answer.text, answer.headers)
         if isinstance(answer, RequestException):
-            return unreachable(answer, self._url)
-        return TransportError(f"{self._url}: {answer}")
+            return unreachable(answer, self._address)
+        return TransportError(f"{self._address}: {answer}")
 
     def _checked(
         self, path: str, params: Mapping[str, Any], *, silence: float | None = None

@@ -170,8 +170,7 @@ class NomadDriver(BatchDriver[NomadSettings]):
         options = self._options(submission)
         base = self._base(self._place(self.scope_of(submission)), options.template)
         made = jobspec.payload(submission, options, self._site(submission), base)
-        lost = template.overridden(base or {}, made["Job"])
-        for place in lost:
+        for place in template.overridden(base or {}, made["Job"]):
             _log.info("%s is set by batchbridge, and not by the template", place)
         return made
 

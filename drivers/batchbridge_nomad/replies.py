@@ -61,12 +61,19 @@ def unreachable(error: RequestException, address: str) -> BatchBridgeError:
     """The error of a request that got no answer."""
     if isinstance(error, SSLError):
         return AuthError(
-            f"no trusted connection to {address}: {error}",
+            f"no trusted connection to {address}: {_origin(error)}",
             remedy="check ca_cert, tls_server_name, client_cert and client_key",
         )
     return TransportError(
-        f"{address} cannot be reached: {error}", remedy="check the address, and that Nomad runs"
+        f"{address} cannot be reached: {_origin(error)}",
+        remedy="check the address, and that Nomad runs",
     )
+
+
+def _origin(error: BaseException) -> BaseException:
+    """What the libraries between wrapped."""
+    inner = error.__cause__ or error.__context__
+    return _origin(inner) if inner is not None else error
 
 
 _KINDS: Mapping[int, type[BatchBridgeError]] = {404: Missing, 409: Conflict}

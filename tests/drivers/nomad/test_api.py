@@ -8,10 +8,12 @@ import ssl
 import subprocess
 import threading
 import time
+from collections import Counter
 from contextlib import closing
 from itertools import islice
 
 import pytest
+from nomad.api.base import Requester
 from pytest_httpserver import HTTPServer
 from urllib3.exceptions import InsecureRequestWarning
 from werkzeug import Request, Response
@@ -600,3 +602,44 @@ def test_a_page_that_breaks_off_is_an_error(driver, placed):
     placed.respond_with_data(b'{"Data":"YWI="', headers={"Content-Length": "500"})
     with pytest.raises(TransportError):
         page(driver)
+
+
+# -- by whose client -------------------------------------------------------------------------
+
+OUR_OWN = {
+    "/v1/event/stream",  # python-nomad's reader withholds the last event, and hides errors
+    "/v1/allocations",  # python-nomad drops the index; asked for one allocation only
+    ALLOC,  # python-nomad waits for the end of a log that has none
+}
+
+
+def test_all_other_calls_are_python_nomads(httpserver, driver, agent, placed, monkeypatch):
+    theirs = []
+    send = Requester._request
+    monkeypatch.setattr(
+        Requester,
+        "_request",
+        lambda self, **ask: theirs.append(ask["endpoint"]) or send(self, **ask),
+    )
+    agent([HEARTBEAT])
+    httpserver.expect_request("/v1/var/nomad/jobs/bb-k").respond_with_json({})
+    httpserver.expect_request("/v1/jobs/parse").respond_with_json({"Type": "batch"})
+    httpserver.expect_request("/v1/jobs").respond_with_json([])
+    httpserver.expect_request("/v1/job/bb-1/evaluations").respond_with_json([])
+    placed.respond_with_data("")
+    with_template = {"driver": "raw_exec", "template": 'job "x" {\n}'}
+    spec = JobSpec(command=("true",), options=with_template)
+    secrets = {"TOKEN": Secret("hidden")}
+    list(driver.submit([Submission("k", spec, "set", "me", secrets=secrets)]))
+    driver.snapshot(SCOPE, ["bb-1"])
+    driver.explain(REF)
+    driver.cancel([REF], reason="")
+    driver.release([JobRef("nomad", "p", SCOPE, "bb-k")])
+    list(driver.list(None, None))
+    page(driver)
+    with watched(driver, "success") as batches:
+        next(batches)
+    asked = [request.path for request, _ in httpserver.log]
+    ours = Counter(asked) - Counter("/" + endpoint for endpoint in theirs)
+    assert ours.keys() == OUR_OWN
+    assert all(r.args["per_page"] == "1" for r, _ in httpserver.log if r.path == "/v1/allocations")

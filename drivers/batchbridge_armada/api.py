@@ -15,7 +15,8 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from batchbridge.errors import ConfigError, LogsUnavailable
 from batchbridge_armada import replies, wire
-from batchbridge_armada.channel import Identity, connect
+from batchbridge_armada.channel import Identity, Metadata, connect
+from batchbridge_armada.jobspec import CONTAINER
 from batchbridge_armada.loglines import parse_reply
 from batchbridge_armada.logs import LogReply
 from batchbridge_armada.protocol import (
@@ -43,8 +44,10 @@ REASON = 50
 class Stream:
     """What happens in one job set: from a message on, or what is stored of it now."""
 
-    def __init__(self, open_call: Callable[[], Any], address: str) -> None:
-        self._open = open_call
+    def __init__(self, method: Any, request: Any, identity: Identity, address: str) -> None:
+        self._method = method
+        self._request = request
+        self._identity = identity
         self._address = address
         self._call: Any = None
         self._over = False
@@ -53,12 +56,17 @@ class Stream:
         """Its messages, until it ends or is broken off."""
         if self._over:
             return
-        self._call = self._open()
+        value = self._identity.credential()
+        self._call = self._method(self._request, metadata=self._identity.metadata(value))
         try:
             yield from self._call
         except grpc.RpcError as error:
-            if not self._over:
-                raise replies.problem(error, self._address) from error
+            if self._over:
+                return
+            problem = replies.problem(error, self._address)
+            if isinstance(problem, Unauthorized):
+                self._identity.refused(value)  # so that the next stream has another
+            raise problem from error
 
     def break_off(self) -> None:
         """Make a read that waits return, from another thread."""
@@ -151,19 +159,20 @@ class Api:
 
     # -- job sets and queues -----------------------------------------------------------------
 
-    def events(
-        self, queue: str, job_set: str, after: str, *, watch: bool, must_exist: bool = False
-    ) -> Stream:
-        """What happened in a job set after that message; with `watch`, what happens then too."""
+    def events(self, queue: str, job_set: str, after: str, *, watch: bool) -> Stream:
+        """What happened in a job set after that message; with `watch`, what happens then too.
+
+        A job set that Armada has not heard of yet is one where nothing happened.
+        """
         request = event_pb2.JobSetRequest(
             queue=queue,
             id=job_set,
             from_message_id=after,
             watch=watch,
-            errorIfMissing=must_exist,
+            errorIfMissing=False,
         )
         stub = event_pb2_grpc.EventStub(self._server())
-        return Stream(lambda: self._opened(stub.GetJobSetEvents, request), self._settings.address)
+        return Stream(stub.GetJobSetEvents, request, self._identity, self._settings.address)
 
     def queue_exists(self, queue: str) -> bool:
         """Whether Armada has that queue."""
@@ -192,8 +201,7 @@ class Api:
             job_id=job_id,
             pod_namespace=namespace,
             since_time=since,
-            # Binoculars panics without options, and needs a name where there are two containers.
-            log_options=core_pb2.PodLogOptions(),
+            log_options=core_pb2.PodLogOptions(container=CONTAINER),
         )
         reply: LogReply = self._call(ask, request, address=address)
         return reply
@@ -212,22 +220,20 @@ class Api:
     # -- how ---------------------------------------------------------------------------------
 
     def _call(self, method: Any, request: Any, *, address: str = "") -> Any:
-        def ask(metadata: Any) -> Any:
+        def ask(metadata: Metadata) -> Any:
             return method(request, timeout=self._settings.request_timeout, metadata=metadata)
 
         return self._identified(ask, address or self._settings.address)
 
-    def _opened(self, method: Any, request: Any) -> Any:
-        return method(request, metadata=self._identity.metadata())
-
-    def _identified(self, ask: Callable[[Any], T], address: str) -> T:
-        sent = self._identity.metadata()
+    def _identified(self, ask: Callable[[Metadata], T], address: str) -> T:
+        value = self._identity.credential()
         try:
-            return _translated(ask, sent, address)
+            return _translated(ask, self._identity.metadata(value), address)
         except Unauthorized:
-            if not self._identity.refused(sent):
+            if not self._identity.refused(value):
                 raise
-            return _translated(ask, self._identity.metadata(), address)
+            another = self._identity.credential()
+            return _translated(ask, self._identity.metadata(another), address)
 
     def _server(self) -> grpc.Channel:
         return self._channel(self._settings.address, keepalive=True)
@@ -239,7 +245,7 @@ class Api:
             return self._channels[address]
 
 
-def _translated(ask: Callable[[Any], T], metadata: Any, address: str) -> T:
+def _translated(ask: Callable[[Metadata], T], metadata: Metadata, address: str) -> T:
     try:
         return ask(metadata)
     except grpc.RpcError as error:

@@ -47,17 +47,20 @@ class Identity:
                 command=settings.token_command,
             )
 
-    def metadata(self) -> Metadata:
-        """What is sent along with a call."""
-        value = self._credential.get()
+    def credential(self) -> str | None:
+        """The password or token, read when first asked for."""
+        return self._credential.get()
+
+    def metadata(self, value: str | None) -> Metadata:
+        """What is sent along with a call, with that credential."""
         if self._user:
             pair = b64encode(f"{self._user}:{value or ''}".encode()).decode()
             return (("authorization", f"basic {pair}"),)
         return (("authorization", f"Bearer {value}"),) if value else ()
 
-    def refused(self, sent: Metadata) -> bool:
-        """The server did not accept `sent`: whether another call may have more success."""
-        return self._credential.refused(self._credential.get()) or self.metadata() != sent
+    def refused(self, value: str | None) -> bool:
+        """The server did not accept `value`: whether another call may have more success."""
+        return self._credential.refused(value)
 
 
 def connect(settings: ArmadaSettings, address: str, *, keepalive: bool) -> grpc.Channel:

@@ -55,7 +55,7 @@ def observations(api: Api, scope: Scope, known: Collection[str]) -> Iterator[See
 def endings(api: Api, scope: Scope, ended: Mapping[str, str]) -> Iterator[Seen]:
     """How these jobs ended. A failure's code is in the stream alone, and is waited for there."""
     details = api.details(ended)
-    reasons = api.errors([id for id, state in ended.items() if state not in ("SUCCEEDED",)])
+    reasons = api.errors([id for id, state in ended.items() if state != "SUCCEEDED"])
     failed = [details[id] for id, state in ended.items() if state == "FAILED" and id in details]
     told = _told(api, scope, failed)
     for job_id, job in details.items():

@@ -95,6 +95,7 @@ class Cluster:
         self.streams: dict[tuple[str, str], list[event_pb2.EventStreamMessage]] = {}
         self.closed = False
         self._threads: list[threading.Thread] = []
+        self._folder = tempfile.TemporaryDirectory(prefix="bb-armada-")
 
     # -- what is asked of it -----------------------------------------------------------------
 
@@ -137,6 +138,7 @@ class Cluster:
             self._signal(job, signal.SIGKILL)
         for thread in self._threads:
             thread.join(10)
+        self._folder.cleanup()
 
     # -- what it says ------------------------------------------------------------------------
 
@@ -214,7 +216,7 @@ class Cluster:
 
     def _begin(self, job: Job) -> subprocess.Popen:
         container = job.pod.containers[0]
-        env = {"PATH": os.environ["PATH"], "TMPDIR": tempfile.mkdtemp(prefix="bb-armada-")}
+        env = {"PATH": os.environ["PATH"], "TMPDIR": tempfile.mkdtemp(dir=self._folder.name)}
         for one in container.env:
             env[one.name] = expanded(one.value, env)
         with self.changed:

@@ -1,0 +1,421 @@
+"""The hard cases of submitting, watching, asking, cancelling and reading, on a server here."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+
+import grpc
+import pytest
+
+from batchbridge import Client
+from batchbridge.errors import (
+    AuthError,
+    ConfigError,
+    CursorExpired,
+    KeyConflict,
+    LogsUnavailable,
+    Rejected,
+    SpecError,
+    TransportError,
+)
+from batchbridge.model import Absent, Cause, Gang, JobRef, JobSpec, JobState, Submission
+from batchbridge_armada import ArmadaDriver, submitting
+from batchbridge_armada import snapshot as snapshots
+from batchbridge_armada.protocol import event_pb2
+from tests.drivers.armada.cluster import now, ulid
+from tests.drivers.armada.conftest import QUEUE
+
+SET = "set"
+SCOPE = (QUEUE, SET)
+LIFE = [
+    JobState.SUBMITTED,
+    JobState.QUEUED,
+    JobState.LEASED,
+    JobState.PENDING,
+    JobState.RUNNING,
+]
+
+
+def submission(key="k", *, gang=None, **fields):
+    form = {"command": "true", "image": "busybox", "cpu": 0.1, **fields}
+    return Submission(key, JobSpec.parse(form), SET, "user", gang)
+
+
+def submit(driver, *submissions):
+    """The receipts, in the order of the submissions."""
+    receipts = {receipt.key: receipt for receipt in driver.submit(submissions)}
+    return [receipts[one.key] for one in submissions]
+
+
+def until(holds, patience=15.0):
+    """Look again and again until it holds; what it holds with."""
+    deadline = time.monotonic() + patience
+    while not (found := holds()):
+        assert time.monotonic() < deadline, "it never held"
+        time.sleep(0.02)
+    return found
+
+
+def over(armada, *job_ids):
+    until(lambda: all(armada.cluster.jobs[job_id].over for job_id in job_ids))
+
+
+@pytest.fixture
+def driver(driver_here):
+    return driver_here
+
+
+@pytest.fixture
+def client(driver):
+    with Client(driver=driver, journal=False) as client:
+        yield client
+
+
+def run(client, **fields):
+    return client.submit("true", image="busybox", cpu=0.1, job_set=SET, **fields)
+
+
+# -- submitting -----------------------------------------------------------------------------------
+
+
+def test_jobs_go_by_the_hundred(armada, driver):
+    receipts = submit(driver, *(submission(f"k{n}") for n in range(450)))
+    sizes = [len(request.job_request_items) for request in armada.asked("SubmitJobs")]
+    assert sorted(sizes) == [50, 200, 200]
+    assert len({receipt.id for receipt in receipts}) == 450
+    names = {job.item.annotations["batchbridge/key"] for job in armada.cluster.jobs.values()}
+    assert names == {f"k{n}" for n in range(450)}
+
+
+def test_large_jobs_go_in_requests_that_grpc_takes(armada, driver):
+    big = {"env": {"BIG": "x" * 60_000}}
+    assert all(
+        receipt.id for receipt in submit(driver, *(submission(f"k{n}", **big) for n in range(60)))
+    )
+    assert max(r.ByteSize() for r in armada.asked("SubmitJobs")) < 4_000_000
+
+
+def test_one_bad_job_does_not_stop_the_others(armada, driver):
+    bad = {"options": {"pod": {"containers": [{"resources": {}}, {"name": "two"}]}}}
+    jobs = [submission(f"k{n}", **(bad if n == 7 else {})) for n in range(20)]
+    receipts = submit(driver, *jobs)
+    assert isinstance(receipts[7].error, Rejected)
+    assert "container two has no resources specified" in str(receipts[7].error)
+    assert len({receipt.id for receipt in receipts if receipt.id}) == 19
+
+
+def test_a_pod_spec_that_is_too_large_is_refused_before_any_call(armada, driver):
+    (receipt,) = submit(driver, submission(env={"BIG": "x" * 70_000}))
+    assert isinstance(receipt.error, SpecError)
+    assert "65535" in str(receipt.error)
+    assert not armada.calls
+
+
+def test_a_job_without_an_image_is_refused_before_any_call(armada, driver):
+    job = Submission("k", JobSpec.parse({"command": "true"}), SET, "user")
+    (receipt,) = submit(driver, job)
+    assert isinstance(receipt.error, SpecError)
+    assert not armada.calls
+
+
+def test_an_unknown_queue_is_named_at_once(driver):
+    with pytest.raises(ConfigError, match="nowhere"):
+        submit(driver, submission(options={"queue": "nowhere"}))
+
+
+def test_a_fresh_queue_is_waited_for(armada, driver, monkeypatch):
+    """The server refuses it for some seconds, though it says that it is there."""
+    heard = []
+
+    def sleep(seconds):
+        heard.append(seconds)
+        armada.cluster.queues.add("fresh")
+
+    monkeypatch.setattr(driver._api, "queue_exists", lambda queue: queue == "fresh")
+    monkeypatch.setattr(submitting.time, "sleep", sleep)
+    (receipt,) = submit(driver, submission(options={"queue": "fresh"}))
+    assert receipt.id
+    assert heard
+
+
+def test_no_queue_at_all(armada):
+    driver = ArmadaDriver(ArmadaDriver.Settings(address=armada.address))
+    with pytest.raises(ConfigError, match="no queue is named"):
+        driver.scope_of(submission())
+
+
+def test_an_old_key_with_another_spec_is_a_conflict(armada, driver):
+    """Armada hands out the old job without a word; its age and its annotations tell."""
+    (first,) = submit(driver, submission())
+    job = armada.cluster.jobs.pop(first.id)
+    job.id = ulid(time.time() - 3600)
+    armada.cluster.jobs[job.id] = job
+    armada.cluster.keys = dict.fromkeys(armada.cluster.keys, job.id)
+    (same,) = submit(driver, submission())
+    assert (same.id, same.created) == (job.id, False)
+    (other,) = submit(driver, submission(command="false"))
+    assert isinstance(other.error, KeyConflict)
+
+
+def test_a_gang_is_one_to_armada(armada, driver):
+    members = [submission(f"k{n}", gang=Gang("g1", 2, n)) for n in range(2)]
+    submit(driver, *members)
+    notes = [job.item.annotations for job in armada.cluster.jobs.values()]
+    assert {note["armadaproject.io/gangId"] for note in notes} == {"g1"}
+    assert {note["armadaproject.io/gangCardinality"] for note in notes} == {"2"}
+
+
+# -- watching -------------------------------------------------------------------------------------
+
+
+def test_a_watch_begins_shortly_before_the_oldest_job(armada, driver):
+    (receipt,) = submit(driver, submission())
+    with closing(driver.watch(SCOPE, None, lambda: [receipt.id])) as batches:
+        until(lambda: next(batches).observations)
+    (request,) = armada.asked("GetJobSetEvents")
+    begun = int(request.from_message_id.split(":")[0]) / 1000
+    assert 290 < time.time() - begun < 400
+    assert request.from_message_id.endswith(":0:0:1")
+    assert not request.errorIfMissing
+
+
+def test_a_broken_stream_is_resumed_and_nothing_is_lost_or_told_twice(armada, driver):
+    (receipt,) = submit(driver, submission())
+    over(armada, receipt.id)
+    armada.cut += [1, 2, 1]
+    told, cursor = [], None
+    for expected in (1, 2, 1, 2):
+        with closing(driver.watch(SCOPE, cursor, lambda: [receipt.id])) as batches:
+            for batch in batches:
+                told += [seen.state for seen in batch.observations]
+                cursor = batch.cursor or cursor
+                expected -= len(batch.observations)
+                if not expected:
+                    break
+            if armada.cut:
+                with pytest.raises(TransportError):
+                    until(lambda: next(batches).observations)
+    assert told == [*LIFE, JobState.SUCCEEDED]
+
+
+def test_a_stream_that_breaks_again_and_again_loses_no_job(armada, client):
+    armada.cut += [1, 2, 1]
+    assert run(client).result(timeout=30).state is JobState.SUCCEEDED
+
+
+def test_a_job_set_that_is_not_known_yet(armada, client):
+    """Before its first event is stored the stream may fail, and a state be unknown."""
+
+    def missing(request, context):
+        context.abort(grpc.StatusCode.NOT_FOUND, "Jobset set for queue q does not exist")
+
+    armada.faults += [missing]
+    assert run(client).result(timeout=30).state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL])
+def test_a_poisoned_stream_is_stepped_over_by_asking(armada, client, code):
+    def poison(request, context):
+        if request.watch:
+            context.abort(code, "error reading events: undecodable")
+
+    armada.faults += [poison] * 20
+    assert run(client).result(timeout=30).state is JobState.SUCCEEDED
+
+
+def test_an_event_of_an_unknown_kind_is_passed_over(armada, driver):
+    (receipt,) = submit(driver, submission())
+    over(armada, receipt.id)
+    armada.cluster.say(*SCOPE)
+    armada.cluster.say(*SCOPE, queued=event_pb2.JobQueuedEvent(job_id="later", created=now()))
+    with closing(driver.watch(SCOPE, None, lambda: [receipt.id])) as batches:
+        until(lambda: [s for s in next(batches).observations if s.id == "later"])
+
+
+def test_a_cursor_of_another_engine(driver):
+    with pytest.raises(CursorExpired):
+        next(driver.watch(SCOPE, "17", list))
+
+
+def test_a_watch_of_an_unreachable_server_raises():
+    driver = ArmadaDriver(ArmadaDriver.Settings(address="127.0.0.1:9", queue=QUEUE))
+    with closing(driver.watch(SCOPE, None, list)) as batches, pytest.raises(TransportError):
+        until(lambda: next(batches).observations)
+
+
+# -- asking ---------------------------------------------------------------------------------------
+
+
+def ids_told(driver, kind, *job_ids):
+    return {
+        said.id for said in driver.snapshot(SCOPE, job_ids).observations if isinstance(said, kind)
+    }
+
+
+def test_many_jobs_are_asked_for_in_several_calls(armada, driver):
+    job_ids = [ulid(time.time()) for _ in range(1200)]
+    driver.snapshot(SCOPE, job_ids)
+    asked = [len(request.job_ids) for request in armada.asked("JobStatusRequest")]
+    assert asked == [500, 500, 200]
+
+
+def test_an_ending_that_only_a_query_tells_is_completed_by_the_stream(armada, driver):
+    (receipt,) = submit(driver, submission(command="exit 3"))
+    over(armada, receipt.id)
+    told = driver.snapshot(SCOPE, [receipt.id]).observations
+    assert (told[-1].state, told[-1].exit_code, told[-1].final) == (JobState.FAILED, 3, True)
+    assert told[-1].seq is not None
+
+
+def test_a_failure_that_the_stream_has_not_told_yet_is_waited_for(armada, driver):
+    (receipt,) = submit(driver, submission(command="exit 3"))
+    over(armada, receipt.id)
+    armada.cluster.streams.clear()
+    assert not driver.snapshot(SCOPE, [receipt.id]).observations
+
+
+def test_a_failure_that_the_stream_has_forgotten_is_told_without_its_code(
+    armada, driver, monkeypatch
+):
+    (receipt,) = submit(driver, submission(command="exit 3"))
+    over(armada, receipt.id)
+    armada.cluster.streams.clear()
+    monkeypatch.setattr(snapshots, "SOON", -1.0)
+    ending = driver.snapshot(SCOPE, [receipt.id]).observations[-1]
+    assert (ending.state, ending.exit_code, ending.final) == (JobState.FAILED, None, True)
+    assert "exit code 3" in ending.message
+
+
+def test_what_is_not_known_yet_is_not_denied(driver):
+    assert not ids_told(driver, Absent, ulid(time.time()), ulid(time.time() - 3600))
+
+
+def test_what_the_stream_has_passed_without_a_word_is_denied(armada, driver):
+    """Both views of the job set are past the time at which it would have been submitted."""
+    submit(driver, submission())
+    never = ulid(time.time() - 3600)
+    assert ids_told(driver, Absent, never) == {never}
+
+
+def test_what_the_stream_tells_of_is_not_denied_where_queries_do_not_know_it(armada, driver):
+    (receipt,) = submit(driver, submission())
+    over(armada, receipt.id)
+    old = ulid(time.time() - 3600)
+    armada.cluster.say(*SCOPE, queued=event_pb2.JobQueuedEvent(job_id=old, created=now()))
+    assert not ids_told(driver, Absent, old)
+
+
+def test_what_is_no_id_of_armada_s_is_denied(driver):
+    assert ids_told(driver, Absent, "bb-1") == {"bb-1"}
+
+
+def test_a_waiting_job_is_explained(armada, driver):
+    (first,) = submit(driver, submission("k1", command="sleep 60", cpu=16))
+    until(lambda: armada.cluster.jobs[first.id].run)
+    (second,) = submit(driver, submission("k2", cpu=1))
+    explanation = driver.explain(JobRef("armada", "p", SCOPE, second.id))
+    assert explanation.summary == "resource limit exceeded"
+
+
+# -- cancelling -----------------------------------------------------------------------------------
+
+
+def test_a_cancel_names_its_job_set_and_cuts_its_reason(armada, driver):
+    (receipt,) = submit(driver, submission(command="sleep 60"))
+    driver.cancel([JobRef("armada", "p", SCOPE, receipt.id)], reason="é" * 40)
+    (request,) = armada.asked("CancelJobs")
+    assert (request.queue, request.job_set_id, list(request.job_ids)) == (*SCOPE, [receipt.id])
+    assert request.reason == "é" * 25
+
+
+def test_a_cancel_of_nothing_cancels_no_job_set(armada, driver):
+    driver.cancel([], reason="")
+    assert not armada.calls
+
+
+def test_a_cancel_of_many_is_a_few_calls(armada, driver):
+    driver.cancel([JobRef("armada", "p", SCOPE, f"j{n}") for n in range(1200)], reason="")
+    assert [len(r.job_ids) for r in armada.asked("CancelJobs")] == [500, 500, 200]
+
+
+# -- logs -----------------------------------------------------------------------------------------
+
+
+def page(driver, job_id, cursor=None, *, ended=True):
+    ref = JobRef("armada", "p", SCOPE, job_id)
+    return driver.read_logs(ref, 1, "stdout", cursor, ended=ended, wait=0)
+
+
+def test_a_pod_that_is_gone_is_a_truncated_end(armada, driver):
+    (receipt,) = submit(driver, submission(command="echo hello"))
+    over(armada, receipt.id)
+    armada.gone.add(receipt.id)
+    gone = page(driver, receipt.id)
+    assert (gone.data, gone.eof, gone.truncated) == (b"", True, True)
+
+
+def test_a_job_that_waits_has_an_empty_page(armada, driver):
+    (receipt,) = submit(driver, submission(cpu=100))
+    empty = page(driver, receipt.id, ended=False)
+    assert (empty.data, empty.eof) == (b"", False)
+
+
+def test_logs_are_asked_for_at_the_cluster_that_has_them(armada):
+    settings = {"address": armada.address, "queue": QUEUE}
+    places = {"cluster-1": armada.address}
+    driver = ArmadaDriver(ArmadaDriver.Settings(**settings, binoculars_of=places))
+    (receipt,) = submit(driver, submission(command="echo hello"))
+    over(armada, receipt.id)
+    assert page(driver, receipt.id).data == b"hello\n"
+    driver.close()
+
+
+def test_without_an_address_logs_are_unavailable(armada):
+    driver = ArmadaDriver(ArmadaDriver.Settings(address=armada.address, queue=QUEUE))
+    (receipt,) = submit(driver, submission())
+    over(armada, receipt.id)
+    with pytest.raises(LogsUnavailable, match="cluster-1"):
+        page(driver, receipt.id)
+    driver.close()
+
+
+# -- who asks -------------------------------------------------------------------------------------
+
+
+def test_a_token_file_is_read_again_when_the_token_is_refused(armada, tmp_path):
+    file = tmp_path / "token"
+    file.write_text("old\n")
+    armada.token = "old"
+    settings = {"address": armada.address, "queue": QUEUE, "token_file": str(file)}
+    driver = ArmadaDriver(ArmadaDriver.Settings(**settings))
+    submit(driver, submission("k1"))
+    armada.token = "new"
+    with pytest.raises(AuthError, match="refused the credential"):
+        submit(driver, submission("k2"))
+    file.write_text("new\n")
+    (receipt,) = submit(driver, submission("k2"))
+    assert receipt.id
+    driver.close()
+
+
+def test_a_refused_stream_is_an_auth_error_and_the_next_has_another_token(armada, tmp_path):
+    file = tmp_path / "token"
+    file.write_text("old")
+    armada.token = "new"
+    settings = {"address": armada.address, "queue": QUEUE, "token_file": str(file)}
+    driver = ArmadaDriver(ArmadaDriver.Settings(**settings))
+    with closing(driver.watch(SCOPE, None, list)) as batches, pytest.raises(AuthError):
+        until(lambda: next(batches).observations)
+    file.write_text("new")
+    armada.cluster.say(*SCOPE, queued=event_pb2.JobQueuedEvent(job_id="j", created=now()))
+    with closing(driver.watch(SCOPE, None, list)) as batches:
+        until(lambda: next(batches).observations)
+    driver.close()
+
+
+def test_a_job_that_runs_too_long_has_timed_out(client):
+    record = client.submit("sleep 60", image="busybox", cpu=0.1, job_set=SET, timeout=1).wait(
+        timeout=30
+    )
+    assert (record.cause, record.exit_status) == (Cause.TIMEOUT, 124)

@@ -26,6 +26,12 @@ pytestmark = [
 ]
 
 
+def nomad(method: str, path: str, body: object = None):
+    answer = requests.request(method, f"{ADDRESS}/v1/{path}", json=body, timeout=10)
+    answer.raise_for_status()
+    return answer.json()
+
+
 class TestConformance(DriverConformance):
     @pytest.fixture
     def driver(self):
@@ -42,15 +48,9 @@ class TestConformance(DriverConformance):
     @pytest.fixture
     def crowd(self):
         """Two jobs of which each needs more than half of the one node's memory."""
-        (node,) = requests.get(f"{ADDRESS}/v1/nodes", timeout=10).json()
-        shown = requests.get(f"{ADDRESS}/v1/node/{node['ID']}", timeout=10).json()
-        return {"memory": int(shown["NodeResources"]["Memory"]["MemoryMB"] * 0.6) << 20}
-
-
-def nomad(method: str, path: str, body: object = None):
-    answer = requests.request(method, f"{ADDRESS}/v1/{path}", json=body, timeout=10)
-    answer.raise_for_status()
-    return answer.json()
+        (node,) = [node for node in nomad("GET", "nodes") if node["Status"] == "ready"]
+        memory = nomad("GET", f"node/{node['ID']}")["NodeResources"]["Memory"]["MemoryMB"]
+        return {"memory": int(memory * 0.6) << 20}
 
 
 @pytest.fixture

@@ -37,7 +37,8 @@ def _queue():
         try:
             stub.CreateQueue(submit_pb2.Queue(name=QUEUE, priority_factor=1))
         except grpc.RpcError as error:
-            assert error.code() is grpc.StatusCode.ALREADY_EXISTS
+            if error.code() is not grpc.StatusCode.ALREADY_EXISTS:
+                raise
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_a_running_job_is_cancelled(submit):
 
 
 def test_a_job_that_fits_nowhere_is_rejected_in_the_scheduler_s_words(submit):
-    with pytest.raises(JobFailed, match="exceeds the total limit|does not match") as caught:
+    with pytest.raises(JobFailed, match="exceeds the total limit") as caught:
         submit(cpu=1000).result(timeout=90)
     assert caught.value.record.cause is Cause.REJECTED
 
@@ -114,6 +115,7 @@ def test_a_gang_runs(client):
     assert [job.result(timeout=90).state for job in jobs] == [JobState.SUCCEEDED] * 2
 
 
+@pytest.mark.slow
 def test_hundreds_of_jobs_share_one_stream(client):
     spec = {"command": "true", "image": "busybox", "cpu": 0.01, "job_set": f"live-{uuid4().hex}"}
     jobs = client.submit_many([spec] * 300)

@@ -179,7 +179,7 @@ class Api:
             return self._translated(ask)
         except Unauthorized:
             identity = self._open().auth
-            if not (isinstance(identity, Identity) and identity.renew()):
+            if not (isinstance(identity, Identity) and identity.renewed()):
                 raise
             return self._translated(ask)
 

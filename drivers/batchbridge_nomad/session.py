@@ -6,11 +6,8 @@ nor knows a server's name or a socket; so all of that stands in the adapter, whi
 
 from __future__ import annotations
 
-import shlex
 import socket
 import ssl
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import requests
@@ -19,7 +16,8 @@ from requests.auth import AuthBase, HTTPBasicAuth
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
-from batchbridge.errors import AuthError, ConfigError
+from batchbridge.errors import ConfigError
+from batchbridge.secrets import Credential
 from batchbridge_nomad.settings import NomadSettings
 
 UNIX = "unix://"
@@ -56,43 +54,26 @@ class Identity(AuthBase):
     """Puts the token into each request, and nothing else in its place."""
 
     def __init__(self, settings: NomadSettings) -> None:
-        self._settings = settings
-        self._token: str | None = None
+        self._http_auth = settings.http_auth
+        self._token = Credential(
+            "token",
+            settings.token,
+            file=settings.token_file,
+            command=settings.token_command,
+        )
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token is None:
-            self._token = read_token(self._settings)
-        if self._token:
-            request.headers["X-Nomad-Token"] = self._token
-        if self._settings.http_auth:
-            user, _, password = self._settings.http_auth.partition(":")
+        token = self._token.get()
+        if token:
+            request.headers["X-Nomad-Token"] = token
+        if self._http_auth:
+            user, _, password = self._http_auth.partition(":")
             HTTPBasicAuth(user, password)(request)
         return request
 
-    def renew(self) -> bool:
-        """Read the token again where it comes from a file or a command; whether it is another."""
-        before, self._token = self._token, read_token(self._settings)
-        return self._token != before
-
-
-def read_token(settings: NomadSettings) -> str:
-    """The token, wherever it is kept. AuthError, without the token, where it cannot be had."""
-    try:
-        if settings.token_file:
-            return Path(settings.token_file).expanduser().read_text("utf-8").strip()
-        if settings.token_command:
-            return _printed(settings.token_command)
-    except (OSError, UnicodeDecodeError, subprocess.SubprocessError) as error:
-        source = settings.token_file or settings.token_command
-        raise AuthError(f"no token from {source!r}: {error}") from None
-    return settings.token
-
-
-def _printed(command: str) -> str:
-    done = subprocess.run(
-        shlex.split(command), capture_output=True, text=True, timeout=30, check=True
-    )
-    return done.stdout.strip()
+    def renewed(self) -> bool:
+        """The token was refused: whether the next request may bear another."""
+        return self._token.refused(self._token.get())
 
 
 # -- whom we trust ---------------------------------------------------------------------------

@@ -45,9 +45,6 @@ class NomadSettings:
     def __post_init__(self) -> None:
         if not self.address.startswith(("http://", "https://", "unix://")):
             raise ValueError(f"address {self.address!r} begins with none of http, https and unix")
-        given = [n for n in ("token", "token_file", "token_command") if getattr(self, n)]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} exclude each other")
         if bool(self.client_cert) != bool(self.client_key):
             raise ValueError("client_cert and client_key go together")
         if not (self.request_timeout > 0 and self.mhz_per_core > 0):

@@ -162,21 +162,25 @@ def test_a_token_that_is_refused_is_read_again(httpserver, address, tmp_path):
     assert [r.headers["X-Nomad-Token"] for r, _ in httpserver.log] == ["old", "new"]
 
 
-def test_a_token_that_stays_refused_is_sent_once(httpserver, address, tmp_path):
-    (tmp_path / "token").write_text("old")
+@pytest.mark.parametrize(("kept_in_a_file", "sent"), [(True, 2), (False, 1)])
+def test_a_token_that_stays_refused(httpserver, address, tmp_path, kept_in_a_file, sent):
+    file = tmp_path / "token"
+    file.write_text("old")
     httpserver.expect_request("/v1/jobs").respond_with_data("Permission denied", status=403)
-    settings = NomadDriver.Settings(address=address, token_file=str(tmp_path / "token"))
-    with closing(Api(settings)) as api, pytest.raises(AuthError) as caught:
+    source = {"token_file": str(file)} if kept_in_a_file else {"token": "old"}
+    api = Api(NomadDriver.Settings(address=address, **source))
+    with closing(api), pytest.raises(AuthError) as caught:
         api.jobs(TEAM)
     assert "list-jobs" in caught.value.remedy
-    assert len(httpserver.log) == 1
+    assert len(httpserver.log) == sent
 
 
 @pytest.mark.parametrize("source", [{"token_file": "/no/such"}, {"token_command": "false"}])
-def test_a_token_that_cannot_be_had(address, source):
+def test_a_token_that_cannot_be_had(httpserver, address, source):
     api = Api(NomadDriver.Settings(address=address, **source))
-    with closing(api), pytest.raises(AuthError, match="no token from"):
+    with closing(api), pytest.raises(ConfigError, match="token"):
         api.jobs(TEAM)
+    assert httpserver.log == []
 
 
 def test_a_token_is_what_a_command_prints_and_a_proxy_gets_its_password(httpserver, address):

@@ -203,7 +203,6 @@ def test_options_that_cannot_be_meant(options):
     "fields",
     [
         {"address": "localhost:4646"},
-        {"token": "a", "token_file": "b"},
         {"client_cert": "cert.pem"},
         {"mhz_per_core": 0},
     ],

@@ -85,12 +85,7 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
 
     def scope_of(self, submission: Submission) -> Scope:
         """The queue and the job set. ConfigError where no queue is named."""
-        queue = self._options(submission).queue or self.settings.queue
-        if not queue:
-            raise ConfigError(
-                "armada: no queue is named", remedy="set queue in the profile, or -o queue=NAME"
-            )
-        return (queue, submission.job_set)
+        return self._scope(submission, self._options(submission))
 
     # -- the four verbs ----------------------------------------------------------------------
 
@@ -162,12 +157,9 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
 
     def render(self, submission: Submission) -> Mapping[str, Any]:
         """The JobSubmitRequestItem that submit would send."""
-        return jobspec.item(
-            submission,
-            self._options(submission),
-            scope=self.scope_of(submission),
-            namespace=self.settings.namespace,
-        )
+        options = self._options(submission)
+        scope, namespace = self._scope(submission, options), self.settings.namespace
+        return jobspec.item(submission, options, scope=scope, namespace=namespace)
 
     def hints(self, ref: JobRef) -> Mapping[str, str]:
         """The job in Lookout, and the command that shows its pod's output."""
@@ -215,6 +207,14 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
         """The one of that job set: what it remembers outlives a broken stream."""
         with self._lock:
             return self._translators.setdefault(scope, Translator())
+
+    def _scope(self, submission: Submission, options: ArmadaOptions) -> Scope:
+        queue = options.queue or self.settings.queue
+        if not queue:
+            raise ConfigError(
+                "armada: no queue is named", remedy="set queue in the profile, or -o queue=NAME"
+            )
+        return (queue, submission.job_set)
 
     def _options(self, submission: Submission) -> ArmadaOptions:
         return options_from(ArmadaOptions, submission.spec.options)

@@ -47,15 +47,19 @@ class Submitter:
         self._queue, self._job_set = scope
 
     def submit(self, submissions: Iterable[Submission], render: Render) -> Iterator[Receipt]:
-        """A receipt for each, as the answers come."""
-        items = []
-        for submission in submissions:
-            try:
-                items.append(Item(submission, self._api.item(render(submission))))
-            except SpecError as error:
-                yield Receipt(submission.key, error=error)
-        for receipts in mapped(self._hand_over, tuple(requests(items)), workers=4):
+        """A receipt for each, as the answers come; the first are sent while others are written."""
+        refused: list[Receipt] = []
+
+        def items() -> Iterator[Item]:
+            for submission in submissions:
+                try:
+                    yield Item(submission, self._api.item(render(submission)))
+                except SpecError as error:
+                    refused.append(Receipt(submission.key, error=error))
+
+        for receipts in mapped(self._hand_over, requests(items()), workers=4):
             yield from receipts
+        yield from refused
 
     def _hand_over(self, items: Sequence[Item]) -> list[Receipt]:
         """Armada refuses a request whole for one bad job; halving finds it. Keys make it safe."""

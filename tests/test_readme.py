@@ -42,7 +42,7 @@ def _states(node: str) -> list[str]:
 
 
 def test_the_capability_table_is_what_our_drivers_declare() -> None:
-    """The block in the README is ``batchbridge drivers --markdown``, of the drivers that we ship."""
+    """The block in the README is what ``drivers --markdown`` prints of the drivers that we ship."""
     shown = TABLE.search(README.read_text())
     assert shown is not None
     assert shown[1] == capability_table([registry.load(name) for name in OWN])

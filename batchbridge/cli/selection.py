@@ -189,7 +189,7 @@ def _expanded(words: Iterable[str]) -> Iterator[str]:
     """The words, with the lines of stdin in the place of ``-``."""
     for word in words:
         if word.encode(errors="replace").decode() != word:
-            raise SpecError(f"{ascii(word)} is no text, and so no job's name", path="ref")
+            raise SpecError(f"{word!a} is no text, and so no job's name", path="ref")
         yield from filter(None, (line.strip() for line in sys.stdin)) if word == "-" else (word,)
 
 

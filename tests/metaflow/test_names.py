@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,13 @@ from pathlib import Path
 import pytest
 
 import batchbridge
+from metaflow_extensions.batchbridge.plugins.decorators import (
+    ArmadaDecorator,
+    BatchBridgeDecorator,
+    BridgeDecorator,
+    LocalBatchDecorator,
+    NomadDecorator,
+)
 from metaflow_extensions.batchbridge.toplevel import toplevel
 
 from .conftest import FLOWS, Place, a_driver
@@ -81,6 +90,14 @@ def test_metaflow_shows_the_extension_with_the_librarys_version(place: Place) ->
     assert toplevel.__version__ == batchbridge.__version__
     said = place.flow(write(place, PLAIN), "version")
     assert f"batchbridge({batchbridge.__version__})" in said
+
+
+@pytest.mark.parametrize(
+    "decorator", [LocalBatchDecorator, NomadDecorator, ArmadaDecorator, BatchBridgeDecorator]
+)
+def test_each_name_documents_what_it_takes(decorator: type[BridgeDecorator]) -> None:
+    documented = re.findall(r"^(\w+) : ", inspect.getdoc(decorator) or "", re.MULTILINE)
+    assert sorted(documented) == sorted(decorator.defaults)
 
 
 def test_a_plain_flow_is_left_alone(place: Place) -> None:

@@ -20,6 +20,7 @@ class Order:
     attempt: int
     key: str  #: of the submit: the launcher and the process submit the same job
     launcher: int  #: its process id
+    user: str
     package: Package
 
     @classmethod

@@ -19,10 +19,7 @@ from . import job_metadata
 from .attributes import DEFAULTS, TABLES, BatchBridgeException, job_form, write_table
 from .refusals import Setting, command_words, objection
 
-
-class BridgeDecorator(StepDecorator):
-    """Run a step as a batch job. The names below differ in which engine they mean.
-
+PARAMETERS = """
     Parameters
     ----------
     cpu : float, optional
@@ -42,8 +39,12 @@ class BridgeDecorator(StepDecorator):
     secrets : dict, optional
         NAME -> source (``env:NAME``, ``file:PATH``, ``command:CMD``) of what the step may know.
     options : dict, optional
-        What the engine's driver offers beyond this: ``batchbridge drivers NAME`` lists it.
-    """
+        What the driver offers beyond this; see ``batchbridge submit --backend NAME --help``."""
+"""What every name takes, for its documentation."""
+
+
+class BridgeDecorator(StepDecorator):
+    """Run a step as a batch job. The names below differ in which engine they mean."""
 
     decorator_wins: ClassVar[bool] = False
     """Whether this decorator's numbers count even where those of @resources are larger."""
@@ -210,9 +211,10 @@ WITH_BACKEND: dict[str, Any] = {"backend": None, **DEFAULTS}
 
 
 class LocalBatchDecorator(BridgeDecorator):
-    """Run a step as a job on this machine, in the queue that all submitters here share.
-
-    Takes ``profile`` (default ``local``) and what every name takes.
+    __doc__ = f"""Run a step as a job on this machine, in the queue that all submitters share.
+    {PARAMETERS}
+    profile : str, default "local"
+        A profile of the local driver.
     """
 
     name = "local_batch"
@@ -223,7 +225,11 @@ class LocalBatchDecorator(BridgeDecorator):
 
 
 class NomadDecorator(BridgeDecorator):
-    """Run a step as a job of a Nomad cluster."""
+    __doc__ = f"""Run a step as a job of a Nomad cluster.
+    {PARAMETERS}
+    profile : str, default "nomad"
+        A profile of the Nomad driver.
+    """
 
     name = "nomad"
     backend = "nomad"
@@ -232,7 +238,11 @@ class NomadDecorator(BridgeDecorator):
 
 
 class ArmadaDecorator(BridgeDecorator):
-    """Run a step as a job of Armada."""
+    __doc__ = f"""Run a step as a job of Armada.
+    {PARAMETERS}
+    profile : str, default "armada"
+        A profile of the Armada driver.
+    """
 
     name = "armada"
     backend = "armada"
@@ -241,7 +251,12 @@ class ArmadaDecorator(BridgeDecorator):
 
 
 class BatchBridgeDecorator(BridgeDecorator):
-    """Run a step as a job of the engine, or the profile, that ``backend`` names."""
+    __doc__ = f"""Run a step as a job of the engine, or the profile, that ``backend`` names.
+    {PARAMETERS}
+    backend : str, optional
+        A driver's or a profile's name; default: ``METAFLOW_BATCHBRIDGE_BACKEND``, else the
+        profile that ``batchbridge`` uses by default.
+    """
 
     name = "batchbridge"
     backend = vars(metaflow_config)["BATCHBRIDGE_BACKEND"]  # ../config puts it there

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from metaflow import util
-
 from batchbridge import JobSpec
 from batchbridge.driver import Capabilities
 
@@ -27,6 +25,7 @@ def job_spec(attempt: Attempt, has: Capabilities) -> JobSpec:
     form = dict(attempt.decorator.form)
     form["secrets"] = task_env.secret_sources(
         form.get("secrets", {}),
+        plain=attempt.decorator.variables,
         datastore=attempt.datastore.TYPE,
         metadata=attempt.metadata,
         safe=has.secrets,
@@ -60,7 +59,7 @@ def _variables(attempt: Attempt) -> dict[str, str]:
             datastore=datastore.TYPE,
             root=datastore.datastore_root,
             metadata=attempt.metadata,
-            user=util.get_username(),
+            user=attempt.order.user,
             script=attempt.words[0],
         ),
         "METAFLOW_RUN_ID": attempt.order.run_id,
@@ -80,5 +79,5 @@ def _labels(attempt: Attempt) -> dict[str, str]:
         "metaflow.step": task.step,
         "metaflow.task": task.task_id,
         "metaflow.attempt": str(task.attempt),
-        "metaflow.user": util.get_username(),
+        "metaflow.user": attempt.order.user,
     }

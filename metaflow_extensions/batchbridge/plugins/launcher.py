@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from metaflow.plugins import get_plugin_cli_path
+from metaflow.util import get_username
 
 from batchbridge import BatchBridgeError, Client, registry, submit
 
@@ -82,6 +83,7 @@ class Launch:
             attempt=number,
             key=f"mf-{uuid4()}",
             launcher=os.getpid(),
+            user=get_username(),
             package=self._package,
         )
         if decorator.head_start and number == 0:

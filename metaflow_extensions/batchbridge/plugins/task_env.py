@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,18 +68,24 @@ def variables(
 
 
 def secret_sources(
-    asked: Mapping[str, Any], *, datastore: str, metadata: str, safe: bool
+    asked: Mapping[str, Any],
+    *,
+    plain: Collection[str],
+    datastore: str,
+    metadata: str,
+    safe: bool,
 ) -> dict[str, Any]:
     """NAME -> source of every secret that the step gets.
 
-    `asked` is what the decorator names. Where the engine has a safe way (`safe`), the launcher's
-    AWS credentials are named too if the datastore is S3; elsewhere the step uses what its machine
-    has. The metadata service's headers hold its key: they need a safe way.
+    `asked` is what the decorator names, `plain` what @environment sets for all to see. Where the
+    engine has a safe way (`safe`) and the datastore is S3, the launcher's AWS credentials are named
+    too; elsewhere the step uses what its machine has. The metadata service's headers hold its key:
+    they need a safe way.
     """
     found = dict(asked)
     if datastore == "s3" and safe:
-        own = {name: f"env:{name}" for name in AWS_SECRETS if os.environ.get(name)}
-        found = own | found
+        here = [name for name in AWS_SECRETS if os.environ.get(name) and name not in plain]
+        found = {name: f"env:{name}" for name in here} | found
     if metadata == "service" and metaflow_config.SERVICE_HEADERS:
         found[HEADERS] = f"env:{HEADERS}"
     return found

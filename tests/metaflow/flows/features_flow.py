@@ -39,7 +39,7 @@ class FeaturesFlow(FlowSpec):
 
     @secrets(sources=[{"type": "inline", "id": "s", "options": {"env_vars": {"INLINE": "x"}}}])
     @local_batch
-    @environment(vars={"FROM_ENVIRONMENT": "a b $c"})
+    @environment(vars={"FROM_ENVIRONMENT": "a b $c", "USER": "somebody"})
     @step
     def start(self):
         print("to stdout")

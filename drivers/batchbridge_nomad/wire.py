@@ -36,7 +36,6 @@ class TaskState(Struct, rename="pascal", frozen=True):
     """A task of an allocation. Nomad keeps the last ten events."""
 
     state: str = ""
-    failed: bool = False
     started_at: datetime | None = None
     finished_at: datetime | None = None
     events: tuple[TaskEvent, ...] | None = None
@@ -47,7 +46,6 @@ class Alloc(Struct, rename="pascal", frozen=True):
 
     id: str = field(name="ID")
     job_id: str = field(name="JobID")
-    namespace: str = ""
     node_name: str = ""
     desired_status: str = ""
     desired_description: str = ""
@@ -76,7 +74,6 @@ class Job(Struct, rename="pascal", frozen=True):
 
     id: str = field(name="ID")
     name: str = ""
-    namespace: str = ""
     stop: bool = False
     status: str = ""
     submit_time: int = 0
@@ -86,13 +83,9 @@ class Job(Struct, rename="pascal", frozen=True):
 class Metrics(Struct, rename="pascal", frozen=True):
     """Why the scheduler placed nothing: how many nodes fell out, and by what."""
 
-    nodes_evaluated: int = 0
-    nodes_filtered: int = 0
-    nodes_in_pool: int = 0
     node_pool: str = ""
     nodes_available: dict[str, int] | None = None
     constraint_filtered: dict[str, int] | None = None
-    nodes_exhausted: int = 0
     dimension_exhausted: dict[str, int] | None = None
     quota_exhausted: tuple[str, ...] | None = None
 
@@ -100,10 +93,7 @@ class Metrics(Struct, rename="pascal", frozen=True):
 class Evaluation(Struct, rename="pascal", frozen=True):
     """One look of the scheduler at a job."""
 
-    id: str = field(name="ID", default="")
     job_id: str = field(name="JobID", default="")
-    namespace: str = ""
-    status: str = ""
     triggered_by: str = ""
     failed_tg_allocs: dict[str, Metrics] | None = field(name="FailedTGAllocs", default=None)
     modify_index: int = 0

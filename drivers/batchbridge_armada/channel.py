@@ -17,6 +17,9 @@ PLAIN_OPTIONS = [
     ("grpc.primary_user_agent", "batchbridge"),
     # A page of jobs' details holds whole pod specs.
     ("grpc.max_receive_message_length", 64 << 20),
+    # By itself gRPC would let two minutes pass between two tries; the core has pauses of its own.
+    ("grpc.initial_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
 ]
 
 KEEPALIVE = [

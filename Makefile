@@ -5,8 +5,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 OLD_METAFLOW := .venv-metaflow-2.16
 PIP := pip install --quiet --disable-pip-version-check
-# Metaflow wants to know, and in a container nobody may have said.
-export USER ?= $(shell id -un)
+# Metaflow wants a name and takes no root, which is who one is in many a container.
+export METAFLOW_USER ?= $(or $(filter-out root,$(shell id -un)),developer)
 
 .PHONY: help demo test bench lint old-metaflow s3 clean
 

@@ -165,7 +165,7 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
         """The job in Lookout, and the command that shows its pod's output."""
         pages = {}
         if self.settings.lookout:
-            pages["lookout"] = f"{self.settings.lookout.rstrip('/')}/job/{ref.id}"
+            pages["lookout"] = f"{self.settings.lookout.rstrip('/')}/jobs/{ref.id}"
         namespace = self.settings.namespace
         return {**pages, "logs": f"kubectl -n {namespace} logs armada-{ref.id}-0"}
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
 from batchbridge.errors import SpecError
 from batchbridge.model import JobSpec, Scope, Submission
 from batchbridge_armada.script import command, escaped
-from batchbridge_armada.settings import ArmadaOptions, Volume
+from batchbridge_armada.settings import ArmadaOptions, Ingress, Service, Volume
 
 CONTAINER = "main"
 """The name of the container that runs the command."""
@@ -46,6 +46,8 @@ def item(
         labels=labels(submission.spec),
         annotations=kept_beside(submission, options),
         external_job_uri=options.external_job_uri,
+        services=[_given(type=s.type, ports=list(s.ports), name=s.name) for s in options.services],
+        ingress=[_ingress(ingress) for ingress in options.ingress],
         pod_specs=[pod(submission, options)],
     )
 
@@ -139,6 +141,7 @@ def container(
         command=command(submission),
         workingDir=None if submission.files else spec.workdir,
         env=[*base.get("env", ()), *_env(spec, options)],
+        ports=[*base.get("ports", ()), *_ports(options, base.get("ports", ()))],
         resources=resources(spec, options, base.get("resources", {})),
         volumeMounts=[*base.get("volumeMounts", ()), *_mounts(options)],
     )
@@ -172,6 +175,23 @@ def _env(spec: JobSpec, options: ArmadaOptions) -> list[dict[str, Any]]:
         for name, ref in options.secret_env.items()
     ]
     return [*plain, *kept]
+
+
+def _ports(options: ArmadaOptions, declared: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The ports that services and ingresses lead to, but for those that are declared already."""
+    exposed: tuple[Service | Ingress, ...] = (*options.services, *options.ingress)
+    asked = {port for one in exposed for port in one.ports}
+    asked -= {port["containerPort"] for port in declared}
+    return [{"containerPort": port, "protocol": "TCP"} for port in sorted(asked)]
+
+
+def _ingress(ingress: Ingress) -> dict[str, Any]:
+    return _given(
+        ports=list(ingress.ports),
+        annotations=dict(ingress.annotations or {}),
+        tls_enabled=ingress.tls or None,
+        cert_name=ingress.certificate,
+    )
 
 
 def _tolerations(options: ArmadaOptions) -> list[dict[str, Any]]:

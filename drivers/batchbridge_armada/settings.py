@@ -94,6 +94,25 @@ class SecretKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A Kubernetes service in front of ports of the command."""
+
+    ports: tuple[int, ...]
+    type: Literal["Headless", "NodePort"] = "Headless"
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingress:
+    """A Kubernetes ingress to ports of the command."""
+
+    ports: tuple[int, ...]
+    annotations: Mapping[str, str] | None = None
+    tls: bool = False
+    certificate: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArmadaOptions:
     """What a job may ask of Armada beyond what every engine knows."""
 
@@ -113,6 +132,8 @@ class ArmadaOptions:
     secret_env: Mapping[str, SecretKey] = setting(
         factory=dict, help="variables that take the value of a Kubernetes secret's key"
     )
+    services: tuple[Service, ...] = setting((), help="services in front of ports of the command")
+    ingress: tuple[Ingress, ...] = setting((), help="ingresses to ports of the command")
     grace: Duration = setting(
         30.0, help="time between SIGTERM and SIGKILL, up to 5 minutes", inert=True
     )

@@ -30,7 +30,7 @@ from batchbridge_armada.settings import ArmadaSettings
 QUEUE, RETRYING = "recorded", "recorded-retrying"
 LAST = ("succeeded", "cancelled", "failed")
 LONG = "sleep $(( (RANDOM % 1) + 600 ))"
-SERVICE = {"services": [{"type": "Headless", "ports": [8080]}]}
+EXPOSED = {"services": [{"ports": [8080]}]}  # of services the fakeexecutor has none, and fails
 
 
 class Recorder:
@@ -47,20 +47,16 @@ class Recorder:
         """Submit one job, do what the scenario does to it, and return all that was streamed."""
         self.messages = []
         queue, job_set = fields.pop("queue", QUEUE), f"recording-{uuid4().hex}"
-        values = self.values(job_set, fields)
+        form = {"command": "true", "image": "busybox", "cpu": 0.1, "memory": "64M", **fields}
+        options = {"queue": queue, **form.pop("options", {})}
+        spec = JobSpec.parse({**form, "options": options})
+        values = self.driver.render(Submission(uuid4().hex, spec, job_set, "recorder"))
         (job_id,) = self.api.submit(queue, job_set, [self.api.item(values)])
         ref = JobRef("armada", "-", (queue, job_set), job_id)
         told = self.told(queue, job_set)
         with closing(told):
             scenario(self, ref, told)
         return [MessageToDict(m, preserving_proto_field_name=True) for m in self.messages]
-
-    def values(self, job_set: str, fields: dict) -> dict:
-        """What is submitted: a small job with these fields, and what Armada alone knows of."""
-        native = fields.pop("native", {})
-        form = {"command": "true", "image": "busybox", "cpu": 0.1, "memory": "64M", **fields}
-        submission = Submission(uuid4().hex, JobSpec.parse(form), job_set, "recorder")
-        return {**self.driver.render(submission), **native}
 
     def told(self, queue: str, job_set: str) -> Iterator[str]:
         """The kinds of messages, as they come; each is kept."""
@@ -122,19 +118,16 @@ def lease_expired(recorder: Recorder, ref: JobRef, told: Iterator[str]) -> None:
         os.kill(recorder.executor or 0, signal.SIGCONT)
 
 
-def exposed() -> dict:
-    """A pod with a port, so that a service can be asked for, which the fakeexecutor has not."""
-    ports = [{"containerPort": 8080, "protocol": "TCP"}]
-    return {"native": SERVICE, "options": {"pod": {"containers": [{"ports": ports}]}}}
-
-
 SCENARIOS: dict[str, tuple[Scenario, dict]] = {
     "succeeded": (to_the_end, {}),
     "cancelled": (cancelled, {"command": LONG}),
     "cancelled_at_once": (cancelled_at_once, {"command": LONG}),
     "rejected": (to_the_end, {"cpu": 1000.0}),
-    "failed": (to_the_end, exposed()),
-    "failed_retryable": (to_the_end, {**exposed(), "queue": RETRYING, "reruns": True}),
+    "failed": (to_the_end, {"options": EXPOSED}),
+    "failed_retryable": (
+        to_the_end,
+        {"options": EXPOSED, "queue": RETRYING, "reruns": True},
+    ),
     "preempted": (
         preempted,
         {"command": LONG, "options": {"priority_class": "armada-preemptible"}},

@@ -109,6 +109,19 @@ def test_a_pod_of_the_user_s_lies_under_ours():
     assert [one["key"] for one in pod["tolerations"]] == ["own", "ours"]
 
 
+def test_what_a_service_or_an_ingress_leads_to_is_a_port_of_the_command():
+    options = {
+        "services": [{"ports": [8080, 9090]}],
+        "ingress": [{"ports": [8080], "tls": True}],
+        "pod": {"containers": [{"ports": [{"containerPort": 9090, "name": "own"}]}]},
+    }
+    values = rendered(options=options)
+    message = item(values)
+    assert [port.containerPort for port in message.pod_specs[0].containers[0].ports] == [9090, 8080]
+    assert list(message.services[0].ports) == [8080, 9090]
+    assert message.ingress[0].tls_enabled
+
+
 def test_files_travel_in_the_command():
     files = Files("d" * 64, 3, data=b"abc")
     shell, flag, script = container(files=files, workdir="/w")["command"]
@@ -340,6 +353,6 @@ def test_hints_lead_to_the_job():
     driver = ArmadaDriver(ArmadaSettings(lookout="http://lookout.example/"))
     ref = JobRef("armada", "p", SCOPE, "01j")
     assert driver.hints(ref) == {
-        "lookout": "http://lookout.example/job/01j",
+        "lookout": "http://lookout.example/jobs/01j",
         "logs": "kubectl -n default logs armada-01j-0",
     }

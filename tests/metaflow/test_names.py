@@ -191,9 +191,43 @@ def test_two_places_to_run_are_refused(place: Place) -> None:
     assert "excludes @kubernetes" in said or "s3" in said
 
 
-def test_conda_is_refused(place: Place) -> None:
+def test_other_environments_are_refused(place: Place) -> None:
     said = place.flow("tiny_flow.py", "--environment", "uv", "run", code=1)
     assert "does not build uv environments" in said
+
+
+PARALLEL = """
+from metaflow import FlowSpec, local_batch, parallel, step
+
+class ParallelFlow(FlowSpec):
+    @step
+    def start(self):
+        print("the first step ran")
+        self.next(self.work, num_parallel=2)
+
+    @local_batch
+    @parallel
+    @step
+    def work(self):
+        self.next(self.join)
+
+    @step
+    def join(self, inputs):
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+
+if __name__ == "__main__":
+    ParallelFlow()
+"""
+
+
+def test_parallel_steps_are_refused(place: Place) -> None:
+    said = place.flow(write(place, PARALLEL), "run", code=1)
+    assert "@local_batch on the step work does not run @parallel steps" in said
+    assert "the first step ran" not in said
 
 
 def test_with_decorates_every_step_and_passes_its_attributes(place: Place) -> None:

@@ -19,7 +19,7 @@ from batchbridge.states import ORDER
 from batchbridge.testing.faults import Fault, Faulty
 from batchbridge.testing.needs import needs
 from batchbridge.testing.probes import Command, Probes
-from batchbridge.testing.rig import Driver, poll
+from batchbridge.testing.rig import TIDYING, Driver, poll
 
 TEXT = "naïve café ☕ 😀\n".encode() * 20
 
@@ -74,7 +74,7 @@ class Session:
     def close(self) -> None:
         """Leave nothing running."""
         going = [job for job in self.jobs if not job.done()]
-        self.client.cancel(going, reason="the test is over")
+        self.client.cancel(going, reason=TIDYING)
         self.client.close()
 
 

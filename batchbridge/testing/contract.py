@@ -188,6 +188,8 @@ class Observing:
 
         rig.until(ref, over, "terminal")
         assert None not in numbers or len(numbers) == 1, numbers
+        if rig.driver.capabilities.counts_attempts:
+            assert None not in numbers
 
     def test_plain_data(self, rig: Rig, probes: Probes) -> None:
         """All that a driver returns is the contract's own, of plain values, as JSON shows."""

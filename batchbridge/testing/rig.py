@@ -32,6 +32,7 @@ from batchbridge.testing.probes import Command
 
 Driver = BatchDriver[Any]
 PROFILE = "kit"
+TIDYING = "the test is over"
 
 
 def poll(patience: float, *, longest: float = 0.5) -> Iterator[None]:
@@ -187,4 +188,4 @@ class Rig:
         going = [ref for ref in self.refs if not self.record(ref).terminal]
         for scope in {ref.scope for ref in going}:
             refs = [ref for ref in going if ref.scope == scope]
-            self.driver.cancel(refs, reason="the test is over")
+            self.driver.cancel(refs, reason=TIDYING)

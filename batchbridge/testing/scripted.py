@@ -83,6 +83,7 @@ class ScriptedDriver(BatchDriver[ScriptedSettings]):
         absence=True,
         history=True,
         no_reruns=True,
+        counts_attempts=True,
         labels=True,
         list=True,
         explain=True,

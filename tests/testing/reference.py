@@ -76,6 +76,7 @@ class ReferenceDriver(BatchDriver[Settings]):
         absence=True,
         history=True,
         no_reruns=True,
+        counts_attempts=True,
         timeout=True,
         queue_timeout=True,
         gang=True,

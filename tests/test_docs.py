@@ -22,7 +22,7 @@ import click
 import pytest
 import yaml
 
-from batchbridge.cli import COMMANDS, main
+from batchbridge.cli import COMMANDS, cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *ROOT.glob("localdev/*.md")]
@@ -88,7 +88,7 @@ def assert_known(call: str) -> None:
     if words[0].startswith("-"):
         return
     assert words[0] in COMMANDS, call
-    verb = main.get_command(click.Context(main), words[0])
+    verb = cli.get_command(click.Context(cli), words[0])
     assert verb is not None
     known = {flag for option in verb.params for flag in (*option.opts, *option.secondary_opts)}
     flags = words[1 : words.index("--")] if "--" in words else words[1:]

@@ -124,3 +124,23 @@ def test_a_pid_that_was_given_to_another_process_is_left_alone(s3, tmp_path):
     finally:
         other.kill()
         other.wait()
+
+
+DOCKER = """#!/bin/sh
+case $1 in
+  run) exec %s -m moto.server -H 127.0.0.1 -p "$(echo "$4" | cut -d: -f2)" ;;
+  info | image) exit 0 ;;
+  *) exit 1 ;;
+esac
+"""
+
+
+def test_docker_is_used_where_its_daemon_answers(s3, tmp_path, monkeypatch):
+    """A stand-in for docker: it has the image, and runs a server at the port to be published."""
+    (tmp_path / "docker").write_text(DOCKER % sys.executable)
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    up = s3("up", "--port", "0")
+    assert up.returncode == 0, up.stderr
+    assert running(tmp_path).flavour == "LocalStack in Docker"
+    assert s3("down").returncode == 0

@@ -58,6 +58,8 @@ class Stream:
             return
         value = self._identity.credential()
         self._call = self._method(self._request, metadata=self._identity.metadata(value))
+        if self._over:
+            self._call.cancel()
         try:
             yield from self._call
         except grpc.RpcError as error:

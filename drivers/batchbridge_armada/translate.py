@@ -90,7 +90,7 @@ class Translator:
             return self._live(kind, event, seq)
         tell = _ENDINGS.get(kind)
         seen = tell(event, seq, event.job_id in self._once) if tell else None
-        if seen is not None and seen.again:
+        if seen is not None and seen.again and event.kubernetes_id:
             self._over.add(event.kubernetes_id)
         return seen
 
@@ -98,10 +98,10 @@ class Translator:
         if kind == "submitted" and event.job.annotations.get(FAIL_FAST) == "true":
             self._once.add(event.job_id)
         late = kind in ("pending", "running") and event.kubernetes_id in self._over
-        return None if late else _live(kind, event, seq)
+        return None if late else _where(kind, event, seq)
 
 
-def _live(kind: str, event: Any, seq: tuple[int, ...]) -> Seen:
+def _where(kind: str, event: Any, seq: tuple[int, ...]) -> Seen:
     cluster = getattr(event, "cluster_id", "")
     return Seen(
         event.job_id,

@@ -162,6 +162,13 @@ def test_a_lease_that_is_returned_opens_the_next_attempt():
     assert not record.terminal
 
 
+def test_a_lease_that_is_returned_before_there_was_a_pod_hides_no_pod():
+    back = message(4, "lease_returned", reason="no room")
+    later = [message(5, "leased"), message(6, "pending"), message(7, "running")]
+    record, _ = concluded([*BEGUN, back, *later])
+    assert (record.attempt, record.state) == (2, JobState.RUNNING)
+
+
 def test_a_lease_that_is_returned_ends_a_job_that_may_run_but_once():
     once = {"job": {"annotations": {"armadaproject.io/failFast": "true"}}}
     back = message(4, "lease_returned", reason="ImagePullBackOff")

@@ -1,6 +1,7 @@
 """Record what a real Armada streams: ``python -m tests.drivers.armada.record --help``.
 
-One file a scenario: a line that says what was recorded and how, then one message a line as JSON.
+One file a scenario: a line that says what was recorded and how, then one message a line: its bytes,
+so that a client library of any age reads what it would have received, and what they say.
 The cluster must be of Armada's fakeexecutor, whose pods succeed after the seconds that their
 command names, and which offers no services. Needs the right to create queues and retry policies.
 """
@@ -13,6 +14,7 @@ import os
 import signal
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,7 +26,7 @@ from google.protobuf.json_format import MessageToDict
 from batchbridge.model import JobRef, JobSpec, Submission
 from batchbridge_armada import ArmadaDriver
 from batchbridge_armada.api import Api
-from batchbridge_armada.protocol import submit_pb2, submit_pb2_grpc
+from batchbridge_armada.protocol import event_pb2, submit_pb2, submit_pb2_grpc
 from batchbridge_armada.settings import ArmadaSettings
 
 QUEUE, RETRYING = "recorded", "recorded-retrying"
@@ -56,7 +58,7 @@ class Recorder:
         told = self.told(queue, job_set)
         with closing(told):
             scenario(self, ref, told)
-        return [MessageToDict(m, preserving_proto_field_name=True) for m in self.messages]
+        return [line(message) for message in self.messages]
 
     def told(self, queue: str, job_set: str) -> Iterator[str]:
         """The kinds of messages, as they come; each is kept."""
@@ -73,6 +75,12 @@ class Recorder:
         event = self.messages[-1].message
         kind = event.WhichOneof("events")
         return kind in LAST and not (kind == "failed" and event.failed.retryable)
+
+
+def line(message: event_pb2.EventStreamMessage) -> dict:
+    """One line of a recording."""
+    wire = b64encode(message.SerializeToString(deterministic=True)).decode()
+    return {"wire": wire, "says": MessageToDict(message, preserving_proto_field_name=True)}
 
 
 Scenario = Callable[[Recorder, JobRef, Iterator[str]], None]

@@ -191,9 +191,10 @@ def test_two_places_to_run_are_refused(place: Place) -> None:
     assert "excludes @kubernetes" in said or "s3" in said
 
 
-def test_other_environments_are_refused(place: Place) -> None:
-    said = place.flow("tiny_flow.py", "--environment", "uv", "run", code=1)
-    assert "does not build uv environments" in said
+@pytest.mark.parametrize("environment", ["conda", "pypi", "uv"])
+def test_other_environments_are_refused(place: Place, environment: str) -> None:
+    said = place.flow("tiny_flow.py", "--environment", environment, "run", code=1)
+    assert "environments: use image= or executable= instead." in said
 
 
 PARALLEL = """

@@ -87,18 +87,8 @@ class BridgeDecorator(StepDecorator):
     ) -> None:
         """Refuse what cannot be; work out what the job asks for."""
         found = {other.name: other.attributes for other in decorators if other is not self}
-        resources = found.get("resources", {})
-        setting = Setting(
-            name=self.name,
-            step=step_name,
-            others=found,
-            parallel=any(getattr(other, "IS_PARALLEL", False) for other in decorators),
-            environment=environment.TYPE,
-            shared_memory=resources.get("shared_memory"),
-            command=command_words(),
-        )
-        if problem := objection(setting):
-            raise BatchBridgeException(problem)
+        parallel = any(getattr(other, "IS_PARALLEL", False) for other in decorators)
+        self._refuse(step_name, found, environment.TYPE, parallel=parallel)
         self.step, self.logger = step_name, logger
         self.datastore, self.environment = flow_datastore, environment
         variables = found.get("environment", {}).get("vars") or {}
@@ -107,11 +97,26 @@ class BridgeDecorator(StepDecorator):
         self.minutes_between_retries = float(pause or 0)
         self.form = job_form(
             self.attributes,
-            resources,
+            found.get("resources", {}),
             run_limit=get_run_time_limit_for_task(decorators),
             decorator_wins=self.decorator_wins,
             at=f"@{self.name} on the step {step_name}",
         )
+
+    def _refuse(
+        self, step: str, others: dict[str, dict[str, Any]], environment: str, *, parallel: bool
+    ) -> None:
+        setting = Setting(
+            name=self.name,
+            step=step,
+            others=others,
+            parallel=parallel,
+            environment=environment,
+            shared_memory=others.get("resources", {}).get("shared_memory"),
+            command=command_words(),
+        )
+        if problem := objection(setting):
+            raise BatchBridgeException(problem)
 
     # -- in the launcher -----------------------------------------------------------------------
 

@@ -60,7 +60,8 @@ def process() -> dict[str, str]:
         shown = command.read_text().replace("\0", " ")
     else:
         shown = subprocess.check_output(["ps", "-o", "args=", "-p", parent], text=True)
-    return {"pid": str(os.getpid()), "parent": parent, "started_by": shown.strip()}
+    runner = re.search(r"batchbridge_local\.\w+", shown)
+    return {"pid": str(os.getpid()), "parent": parent, "started_by": (runner or [shown])[0]}
 
 
 class DemoFlow(FlowSpec):

@@ -2,13 +2,19 @@
 
 ==============  ===============================================================================
 ``settings``    how an Armada is reached, and what a job may ask of it
-``jobspec``     submission -> what SubmitJobs takes, as JSON values; pure
-``protocol``    Armada's messages and stubs, imported when first needed
-``channel``     connections: encryption, keepalive, who we are
-``api``         the calls, with ``replies`` as errors
+``jobspec``     submission -> what SubmitJobs takes, as JSON values, with the ``script``; pure
+``submitting``  handing jobs over by the hundred
+``snapshot``    what queries say, completed from the stream
 ``translate``   what Armada says of a job -> observations; pure
 ``ids``         what the ids of jobs and of messages tell; pure
-``logs``        pages of a job's output, from Binoculars; ``explain``: why a job waits; pure
+``pages``       where a run's output is; ``logs``: its lines -> pages; pure
+``explain``     the scheduler's report -> why a job waits; pure
+``refusals``    answers that are told apart
+``api``         the calls; what it imports is there only once the first call is made:
+``protocol``    Armada's messages and stubs, from its client library
+``channel``     connections: encryption, keepalive, who we are
+``wire``        JSON values -> messages; ``loglines``: lines of output that need not be text
+``replies``     gRPC's errors -> errors
 ==============  ===============================================================================
 """
 

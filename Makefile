@@ -25,7 +25,7 @@ lint: .venv/test  ## format, lint, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-bench: .venv/bench  ## each number side by side with its peer's, as a table
+bench: .venv/test  ## each number side by side with its peer's, as a table
 	$(BIN)/python -m benchmarks
 
 old-metaflow: $(OLD_METAFLOW)/installed  ## the oldest Metaflow that is supported, for the tests
@@ -48,10 +48,6 @@ clean:  ## remove what make made
 .venv/test: .venv/python pyproject.toml
 	$(BIN)/$(PIP) -e '.[test]'
 	@touch $@ .venv/demo
-
-.venv/bench: .venv/test
-	$(BIN)/$(PIP) -e '.[test,bench]'
-	@touch $@
 
 $(OLD_METAFLOW)/installed: .venv/python pyproject.toml
 	$(PYTHON) -m venv $(OLD_METAFLOW)

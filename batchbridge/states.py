@@ -200,9 +200,7 @@ def _spoken_of(record: Record, seen: Seen) -> int:
 
 def _noted(record: Record, seen: Seen) -> Record:
     """The record once `seen` is accepted as evidence, whatever it changes."""
-    seq = record.seq
-    if seen.seq is not None and (seq is None or seen.seq > seq):
-        seq = seen.seq
+    seq = record.seq if seen.seq is None else seen.seq
     revived = record.settling and not seen.state.ending
     return replace(record, seq=seq, absences=None, missing=False, revived=revived)
 

@@ -98,6 +98,10 @@ class TestRule3Order:
         history = [seen(S.RUNNING, seq=1), seen(S.FAILED, seq=2), seen(state, seq=3)]
         assert told(history).attempt == 2
 
+    def test_a_place_in_the_queue_that_may_be_older_than_the_end_does_not(self) -> None:
+        history = [seen(S.RUNNING, seq=1), seen(S.FAILED), seen(S.QUEUED, seq=3)]
+        assert told(history).attempt == 1
+
     @pytest.mark.parametrize("state", [S.PENDING, S.RUNNING])
     def test_late_life_after_an_end_does_not(self, state: JobState) -> None:
         record = told([seen(S.LEASED, seq=1), seen(S.FAILED, seq=2), seen(state, seq=3, at=7.0)])

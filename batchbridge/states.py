@@ -202,7 +202,7 @@ def _noted(record: Record, seen: Seen) -> Record:
     """The record once `seen` is accepted as evidence, whatever it changes."""
     seq = record.seq if seen.seq is None else seen.seq
     revived = record.settling and not seen.state.ending
-    return replace(record, seq=seq, absences=None, missing=False, revived=revived)
+    return replace(record, seq=seq, absences=None, revived=revived)
 
 
 def _live(record: Record, seen: Seen, attempt: int) -> Folded:

@@ -8,9 +8,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from localdev.s3_server import Running, environment, load
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("batchbridge", deadline=None)
+hypothesis.settings.load_profile("batchbridge")
 
 _STATE = "BATCHBRIDGE_TEST_S3_STATE"  # where it is kept; xdist's workers inherit it
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from uuid import uuid4
 
 import hypothesis
 import pytest
@@ -33,7 +34,7 @@ def _is_worker(config: pytest.Config) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     if not _is_worker(config):
-        os.environ[_STATE] = str(Path(tempfile.mkdtemp(prefix="batchbridge-s3-")) / "s3")
+        os.environ[_STATE] = f"{tempfile.gettempdir()}/batchbridge-s3-{uuid4().hex}/s3"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -44,10 +45,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not _is_worker(config):
-        state = Path(os.environ[_STATE])
-        if state.exists():
+        above = Path(os.environ[_STATE]).parent
+        if above.exists():
             _localdev_s3("down")
-        state.parent.rmdir()
+            above.rmdir()
 
 
 @pytest.fixture(scope="session")

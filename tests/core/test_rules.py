@@ -120,6 +120,17 @@ class TestRule4FilledIn:
             "FAILED@1!",
         ]
 
+    def test_an_exit_code_does(self) -> None:
+        assert walked([seen(S.FAILED, exit_code=3, final=True)])[-2:] == ["RUNNING@1~", "FAILED@1!"]
+
+    def test_the_first_word_on_a_time_stands(self) -> None:
+        record = told([seen(S.RUNNING, at=5.0), seen(S.RUNNING, at=9.0)])
+        assert record.started_at == 5.0
+
+    def test_the_same_state_again_may_say_more_and_takes_nothing_back(self) -> None:
+        said = [seen(S.QUEUED, message=text) for text in ("no memory", "", "no cpu")]
+        assert [told(said[:n]).message for n in (1, 2, 3)] == ["no memory", "no memory", "no cpu"]
+
     def test_lease_and_preparation_are_never_filled_in(self) -> None:
         assert walked([seen(S.RUNNING)]) == ["SUBMITTED@1~", "QUEUED@1~", "RUNNING@1"]
 
@@ -132,6 +143,9 @@ class TestRule5Terminal:
         record, _ = fold(self.ENDED, late)
         assert (record.cause, record.exit_code, record.finished_at) == (C.OOM, 137, 9.0)
         assert fold(record, seen(S.FAILED, 2, cause=C.TIMEOUT, signal=9)) == (record, ())
+
+    def test_so_do_its_beginnings(self) -> None:
+        assert fold(self.ENDED, seen(S.RUNNING, 2, at=3.0, node="n1"))[0].started_at == 3.0
 
     def test_so_does_an_unnumbered_final_of_the_same_state(self) -> None:
         assert fold(self.ENDED, seen(S.FAILED, final=True, exit_code=3))[0].exit_code == 3
@@ -211,3 +225,7 @@ class TestRule8Intent:
     def test_the_first_intent_stands(self) -> None:
         asked = [Intent(C.TIMEOUT, 1.0), Intent(C.CANCELLED, 2.0)]
         assert told([seen(S.RUNNING), *asked]).intent == asked[0]
+
+    def test_what_is_over_is_intended_no_more(self) -> None:
+        record = told([seen(S.CANCELLED, final=True)])
+        assert fold(record, Intent(C.TIMEOUT, 1.0)) == (record, ())

@@ -34,7 +34,6 @@ class UnknownIsSuccess(ReferenceDriver):
     "an id that was never given is waited for",
     "absence",
     "client_unknown_job",
-    "explain_at_any_time",
 )
 class SilentOnUnknown(ReferenceDriver):
     def snapshot(self, scope, known):

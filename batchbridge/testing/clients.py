@@ -84,7 +84,7 @@ class ThroughClient:
     @pytest.fixture
     def pace(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The core's minutes are seconds here, so that a gap in a stream is filled soon."""
-        monkeypatch.setattr(ledger, "FULL", 1.0)
+        monkeypatch.setattr(ledger, "FULL", 0.5)
         monkeypatch.setattr(ledger, "POLL", (0.1, 0.5))
         monkeypatch.setattr(ledger, "FRESH", 0.1)
 

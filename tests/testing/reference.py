@@ -41,6 +41,7 @@ from batchbridge.uploads import extract
 
 RUNNER = Path(__file__).with_name("runner.py")
 PAGE = 1 << 16
+HEARTBEAT = 0.2
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,7 @@ class ReferenceDriver(BatchDriver[Settings]):
         since = time.monotonic()
         while True:
             seen, place = self.told(place)
-            if seen or time.monotonic() - since > 0.5:
+            if seen or time.monotonic() - since > HEARTBEAT:
                 since = time.monotonic()
                 yield Batch(tuple(seen), str(place))
             time.sleep(0.01)

@@ -83,7 +83,7 @@ class OneIdPerCall(ReferenceDriver):
 @mutant(
     "a key is forgotten when its job has ended",
     "same_key_after_the_end",
-    perhaps_by={"lost_acknowledgement"},
+    perhaps_by={"lost_acknowledgement", "same_key_from_many_threads"},
 )
 class KeyDiesWithTheJob(ReferenceDriver):
     def _older(self, submission, job):

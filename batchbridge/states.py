@@ -207,7 +207,7 @@ def _noted(record: Record, seen: Seen) -> Record:
 
 def _live(record: Record, seen: Seen, attempt: int) -> Folded:
     if attempt == record.attempt and record.state is not None:
-        if ORDER[seen.state] < ORDER[record.state] or record.settling:
+        if ORDER[seen.state] < ORDER[record.state]:
             return _placed(record, seen), ()
         if seen.state is record.state:
             record = _placed(record, seen)

@@ -123,9 +123,14 @@ class TestRule4FilledIn:
     def test_an_exit_code_does(self) -> None:
         assert walked([seen(S.FAILED, exit_code=3, final=True)])[-2:] == ["RUNNING@1~", "FAILED@1!"]
 
-    def test_the_first_word_on_a_time_stands(self) -> None:
-        record = told([seen(S.RUNNING, at=5.0), seen(S.RUNNING, at=9.0)])
-        assert record.started_at == 5.0
+    def test_the_first_word_on_a_time_or_place_stands(self) -> None:
+        said = [seen(S.SUBMITTED, at=1.0), seen(S.RUNNING, at=5.0, node="n1")]
+        record = told([*said, seen(S.SUBMITTED, at=2.0), seen(S.RUNNING, at=9.0, node="n2")])
+        assert (record.submitted_at, record.started_at, record.node) == (1.0, 5.0, "n1")
+
+    def test_the_next_attempt_was_submitted_when_the_first_was(self) -> None:
+        record = told([seen(S.SUBMITTED, at=1.0), seen(S.RUNNING, 1, at=5.0), seen(S.QUEUED, 2)])
+        assert (record.submitted_at, record.started_at) == (1.0, None)
 
     def test_the_same_state_again_may_say_more_and_takes_nothing_back(self) -> None:
         said = [seen(S.QUEUED, message=text) for text in ("no memory", "", "no cpu")]

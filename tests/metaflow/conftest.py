@@ -52,6 +52,13 @@ def eventually(holds: Callable[[], object], what: str, within: float = DEADLINE)
         time.sleep(0.05)
 
 
+def hearing() -> None:
+    """Hear the signals that whoever runs the tests, nohup say, may have had ignored."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def run_id_of(console: str) -> str:
     """The id of the run that printed this."""
     return re.findall(r"run-id (\d+)", console)[-1]
@@ -96,6 +103,7 @@ class Place:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=hearing,
         )
 
     def flow(

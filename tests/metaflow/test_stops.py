@@ -7,12 +7,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from metaflow_extensions.batchbridge.plugins.stops import SIGNALS, Stopped, Stops
 
-from .conftest import DEADLINE
+from .conftest import DEADLINE, hearing
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    hearing()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -49,6 +59,13 @@ def test_a_failed_submit_keeps_its_own_error() -> None:
     stops = Stops(os.getppid())
     with stops.watched(), pytest.raises(ValueError, match="refused"):
         _submit(stops, [], ValueError("refused"))
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Stops(os.getppid()).watched():
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_the_handlers_from_before_come_back() -> None:

@@ -31,7 +31,8 @@ class Stops:
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Watch for signals, and for the launcher, as long as the block runs."""
-        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        heard = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup's choice
+        before = {number: signal.signal(number, self._on_signal) for number in heard}
         threading.Thread(target=self._watch_launcher, daemon=True).start()
         try:
             yield

@@ -105,8 +105,8 @@ def refusal(job: Job) -> Rejected | None:
     ):
         if asked > bound:
             return Rejected(
-                f"the job asks for {round(asked, 2):.10g} {what}, and all jobs here together may take "
-                f"{round(bound, 2):.10g}",
+                f"the job asks for {round(asked, 2):.10g} {what}, "
+                f"and all jobs here together may take {round(bound, 2):.10g}",
                 remedy="ask for less, or raise the local driver's max_cpu or max_memory",
             )
     return None

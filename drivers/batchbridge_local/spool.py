@@ -89,6 +89,8 @@ class Spool:
             return
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._check_owner()
+        self._check_kind()
+        self._check_mode()
         self._check_version()
         for directory in (self.jobs, self.tmp):
             directory.mkdir(mode=0o700, exist_ok=True)
@@ -106,7 +108,18 @@ class Spool:
                 f"the spool {self.root} belongs to another user (uid {info.st_uid})",
                 "choose a directory of your own with --root",
             )
-        if stat.S_IMODE(info.st_mode) & 0o077:
+
+    def _check_kind(self) -> None:
+        """It is a spool, or empty; before its mode, whose remedy would harm another directory."""
+        others = [p.name for p in self.root.iterdir() if not p.name.startswith(".version.")]
+        if others and not (self.root / "version").exists():
+            raise Refused(
+                f"{self.root} is no spool, and it is not empty",
+                "choose a new or an empty directory with --root",
+            )
+
+    def _check_mode(self) -> None:
+        if stat.S_IMODE(self.root.stat().st_mode) & 0o077:
             raise Refused(
                 f"the spool {self.root} is open to other users",
                 f"close it: chmod 700 {self.root}",
@@ -115,24 +128,14 @@ class Spool:
     def _check_version(self) -> None:
         file = self.root / "version"
         if not file.exists():
-            self._found(file)
+            with suppress(FileExistsError):
+                link_new(file, f"{VERSION}\n".encode())
         found = file.read_text().strip()
         if found != str(VERSION):
             raise Refused(
                 f"the spool {self.root} has version {found}; this one has version {VERSION}",
                 "use the batchbridge that made it, or choose another directory with --root",
             )
-
-    def _found(self, file: Path) -> None:
-        """Make this directory a spool, if it is empty."""
-        others = [p.name for p in self.root.iterdir() if not p.name.startswith(".version.")]
-        if others and not file.exists():
-            raise Refused(
-                f"{self.root} is no spool, and it is not empty",
-                "choose a new or an empty directory with --root",
-            )
-        with suppress(FileExistsError):
-            link_new(file, f"{VERSION}\n".encode())
 
     # -- making a job ------------------------------------------------------------------------
 

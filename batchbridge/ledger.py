@@ -244,7 +244,7 @@ class Ledger:
 
     def failed(self, error: Exception) -> None:
         """The engine could not be asked. No job changes; waiters learn of a lasting refusal."""
-        problem = error if isinstance(error, BatchBridgeError) else _bug(self.driver, error)
+        problem = _problem(self.driver, error)
         log.debug("%s %s: %s", self.driver.name, self.scope, problem, exc_info=error)
         with self.changed:
             self._not_before = time.monotonic() + pause(next(self._pauses), problem)
@@ -259,7 +259,7 @@ class Ledger:
 
     def stream_failed(self, error: Exception) -> None:
         """A watch broke: a snapshot tells what it missed, and whether the engine can be asked."""
-        problem = error if isinstance(error, BatchBridgeError) else _bug(self.driver, error)
+        problem = _problem(self.driver, error)
         log.debug("%s %s: the stream: %s", self.driver.name, self.scope, problem, exc_info=error)
         self.reset()
 
@@ -458,7 +458,10 @@ def _event(watched: Watched, change: Change, now: float) -> Event:
     )
 
 
-def _bug(driver: BatchDriver[Any], error: Exception) -> DriverBug:
+def _problem(driver: BatchDriver[Any], error: Exception) -> BatchBridgeError:
+    """The error, where it is one of ours; another is the driver's slip."""
+    if isinstance(error, BatchBridgeError):
+        return error
     return DriverBug(
         f"the driver {driver.name!r} raised {type(error).__name__}: {error}",
         remedy="please report it to the driver's authors; batchbridge drivers names them",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -24,11 +23,11 @@ class ServerProcess:
 
     @classmethod
     def start(cls, command: Sequence[str], env: Mapping[str, str], log: Path) -> ServerProcess:
-        """Start `command` in a session of its own, with all its output in `log`."""
+        """Start `command` in a session of its own, with `env` alone and all its output in `log`."""
         with log.open("ab") as output:
             child = subprocess.Popen(
                 command,
-                env={**os.environ, **env},
+                env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -6,16 +6,13 @@ is for people goes to stderr.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,16 +24,13 @@ import platformdirs
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from localdev.common import Failed, alone, check_free, free_port, print_exports, runs, say
 from localdev.processes import ServerProcess
 
 IMAGE = "localstack/localstack:4.4.0"
 PINS = Path(__file__).with_name("localstack.txt")
 READY_WITHIN = 60.0  # seconds
 STATE = platformdirs.user_state_path("batchbridge") / "localdev" / "s3"
-
-
-class Failed(click.ClickException):
-    """What cannot be done, and what may help; exit code 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +41,6 @@ class Running:
     endpoint: str
     bucket: str
     process: ServerProcess
-
-
-def say(text: str) -> None:
-    """Tell people something; stdout is for ``eval``."""
-    click.echo(text, err=True)
 
 
 # -- what can serve S3 -----------------------------------------------------------------------
@@ -68,20 +57,13 @@ class Flavour:
     env: Callable[[int, Path], Mapping[str, str]]
 
 
-def _runs(*command: str) -> bool:
-    try:
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except OSError:
-        return False
-
-
 def _docker_command(port: int) -> list[str]:
     publish = f"127.0.0.1:{port}:4566"
     return ["docker", "run", "--rm", "--publish", publish, "--env", "SERVICES=s3", IMAGE]
 
 
 def _pull() -> None:
-    if not _runs("docker", "pull", "--quiet", IMAGE):
+    if not runs("docker", "pull", "--quiet", IMAGE):
         raise Failed(f"docker cannot pull {IMAGE}")
 
 
@@ -125,7 +107,7 @@ def _host_env(port: int, state: Path) -> Mapping[str, str]:
 
 DOCKER = Flavour(
     name="LocalStack in Docker",
-    installed=lambda: _runs("docker", "image", "inspect", IMAGE),
+    installed=lambda: runs("docker", "image", "inspect", IMAGE),
     install=_pull,
     command=_docker_command,
     env=lambda port, state: {},
@@ -148,7 +130,7 @@ MOTO = Flavour(
 
 def choose(*, install: bool) -> Flavour:
     """LocalStack, in Docker where its daemon answers; moto's server where it is not to be had."""
-    localstack = DOCKER if _runs("docker", "info") else HOST
+    localstack = DOCKER if runs("docker", "info") else HOST
     if localstack.installed():
         return localstack
     if not install:
@@ -166,18 +148,6 @@ def choose(*, install: bool) -> Flavour:
 # -- up and down -----------------------------------------------------------------------------
 
 
-@contextmanager
-def _alone(state: Path) -> Iterator[None]:
-    """One command at a time for one state directory; no lock file is left behind."""
-    state.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(state.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def load(state: Path) -> Running | None:
     """The server that was started for `state` and still runs."""
     try:
@@ -189,10 +159,10 @@ def load(state: Path) -> Running | None:
 
 def up(state: Path, *, port: int, bucket: str, install: bool) -> Running:
     """The server of `state`, started unless it runs, answering, with `bucket` in it."""
-    with _alone(state):
+    with alone(state):
         running = load(state)
         if running is None:
-            running = _start(choose(install=install), state, port or _free_port(), bucket)
+            running = _start(choose(install=install), state, port or free_port(), bucket)
         running = replace(running, bucket=bucket)
         _wait_for_bucket(running, state)
     return running
@@ -200,7 +170,7 @@ def up(state: Path, *, port: int, bucket: str, install: bool) -> Running:
 
 def down(state: Path) -> bool:
     """Stop the server of `state` and remove all it kept; False if none ran."""
-    with _alone(state):
+    with alone(state):
         running = load(state)
         if running:
             running.process.stop()
@@ -209,30 +179,14 @@ def down(state: Path) -> bool:
 
 
 def _start(flavour: Flavour, state: Path, port: int, bucket: str) -> Running:
-    _check_free(port)
+    check_free(port)
     shutil.rmtree(state, ignore_errors=True)
     state.mkdir(mode=0o700)
-    command, env = flavour.command(port), flavour.env(port, state)
+    command, env = flavour.command(port), {**os.environ, **flavour.env(port, state)}
     process = ServerProcess.start(command, env, state / "log")
     running = Running(flavour.name, f"http://127.0.0.1:{port}", bucket, process)
     (state / "server.json").write_bytes(msgspec.json.encode(running))
     return running
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _check_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise Failed(f"port {port} is taken; choose another with --port") from error
 
 
 def _wait_for_bucket(running: Running, state: Path) -> None:
@@ -294,8 +248,7 @@ def up_command(state: Path, port: int, bucket: str, no_install: bool) -> None:
     """Start it unless it runs, wait until it answers, print the environment to use."""
     running = up(state, port=port, bucket=bucket, install=not no_install)
     say(f"{running.flavour} serves {running.endpoint}, bucket {running.bucket}")
-    for name, value in environment(running).items():
-        click.echo(f"export {name}={value}")
+    print_exports(environment(running))
 
 
 @main.command("down")

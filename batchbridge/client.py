@@ -178,6 +178,15 @@ class Job:
         """Where else to look for it: label -> link or command."""
         return self._engine.driver.hints(self.ref)
 
+    def details(self) -> Mapping[str, str]:
+        """What the engine calls the pieces of its latest attempt: label -> name or command."""
+        return self._engine.driver.details(self.ref, max(self.record.attempt, 1))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What its engine's driver said of it when it was submitted here."""
+        return self._watched.notes
+
     def add_done_callback(self, fn: Callable[[Job], None]) -> None:
         """Call ``fn(job)`` once it is terminal or known to be missing; at once if it is.
 
@@ -293,6 +302,23 @@ def cancel(jobs: Iterable[Job], *, reason: str = "") -> None:
             job._watched.ledger.intend(job.ref.id, intent)
         if going:
             engine.driver.cancel([job.ref for job in going], reason=why)
+
+
+def _able(jobs: Iterable[Job], capability: str) -> list[tuple[Engine, list[Job]]]:
+    """The jobs by engine and scope; Unsupported, before any is asked, where one cannot do this."""
+    groups = list(_by_ledger(jobs))
+    for engine, _ in groups:
+        _check_able(engine.driver, capability)
+    return groups
+
+
+def _check_able(driver: BatchDriver[Any], capability: str) -> None:
+    if not getattr(driver.capabilities, capability):
+        raise Unsupported(
+            f"{driver.name} has no {capability}",
+            path=capability,
+            remedy="batchbridge drivers shows what each can do",
+        )
 
 
 def _by_ledger(jobs: Iterable[Job]) -> Iterator[tuple[Engine, list[Job]]]:
@@ -428,13 +454,47 @@ class Client:
         return self._engine_of(parsed).job(parsed, name=name, job_set=job_set)
 
     def list(self, job_set: str | None = None) -> list[Job]:
-        """The jobs of that set, whoever's (None: all of this user's), that the engine knows."""
+        """The jobs of that set, whoever's (None: all of this user's), that the engine knows.
+
+        Unsupported where the engine lists none, or only those of a set that is named.
+        """
         engine, user = self.engine, None if job_set else submit.user_name()
+        if engine.driver.capabilities.list not in (("all", "job_set") if job_set else ("all",)):
+            what = "no jobs" if job_set else "no jobs but those of a job set"
+            raise Unsupported(f"{engine.driver.name} lists {what}", path="job_set")
         return [_listed(engine, listed) for listed in engine.driver.list(job_set, user)]
 
     def cancel(self, jobs: Iterable[Job], *, reason: str = "") -> None:
         """Ask for the end of all these jobs."""
         cancel(jobs, reason=reason)
+
+    def purge(self, jobs: Iterable[Job]) -> None:
+        """Remove these jobs, their logs with them, from their engines. SpecError if one goes on."""
+        for engine, group in _able(jobs, "purge"):
+            going = next((job for job in group if not job.done()), None)
+            if going:
+                raise SpecError(f"{going.ref} is not over", path="ref", remedy="wait for its end")
+            engine.driver.purge([job.ref for job in group])
+
+    def preempt(self, jobs: Iterable[Job], *, reason: str = "") -> None:
+        """Ask that these running jobs give up their places. What becomes of it is observed."""
+        why = reason or f"preempted by {submit.user_name()}"
+        for engine, group in _able(jobs, "preempt"):
+            engine.driver.preempt([job.ref for job in group], reason=why)
+
+    def reprioritise(self, jobs: Iterable[Job], priority: float) -> None:
+        """Give these jobs another priority; what the number means is the engine's."""
+        for engine, group in _able(jobs, "reprioritise"):
+            engine.driver.reprioritise([job.ref for job in group], priority)
+
+    def cancel_set(self, job_set: str, *, reason: str = "") -> None:
+        """Ask for the end of every job of that set in the scope that its jobs have by default."""
+        engine = self.engine
+        _check_able(engine.driver, "cancel_set")
+        why = reason or f"cancelled by {submit.user_name()}"
+        spec = submit.checked(engine.resolved, {"command": ["true"], "job_set": job_set})
+        scope = engine.driver.scope_of(Submission("", spec, job_set, submit.user_name()))
+        engine.driver.cancel_set(scope, job_set=job_set, reason=why)
 
     def render(self, spec: JobSpec | Mapping[str, Any], *, key: str = "") -> Mapping[str, Any]:
         """Exactly what a submit would send to the engine; nothing is sent, no secret is read."""
@@ -554,8 +614,10 @@ def _outcome(
             once=not (spec.reruns or has.no_reruns),
             timeout=None if has.timeout else spec.timeout,
             queue_timeout=None if has.queue_timeout else spec.queue_timeout,
+            start_timeout=None if has.start_timeout else spec.start_timeout,
         ),
     )
+    job._watched.notes = receipt.notes
     return job
 
 

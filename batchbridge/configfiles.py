@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from batchbridge.errors import ConfigError, SpecError
-from batchbridge.model import JobSpec, suggestion
+from batchbridge.model import LIMITS, JobSpec, suggestion
 
 Kind: TypeAlias = Literal["project", "user", "site"]
 Key: TypeAlias = tuple[str, ...]
@@ -23,7 +23,7 @@ PROJECT_FILE = "batchbridge.toml"
 SITE_FILE = Path("/etc/batchbridge/config.toml")
 
 INERT_JOB_FIELDS: Final = frozenset(
-    {"name", "cpu", "memory", "disk", "gpu", "timeout", "queue_timeout", "labels", "job_set"}
+    {"name", "cpu", "memory", "disk", "gpu", *LIMITS, "labels", "job_set"}
 )
 """Job defaults that any checkout may set. The others choose what runs, or what travels with it:
 an image, ``LD_PRELOAD`` in ``env``, a ``workdir``, a file to ``upload``, a secret's source."""

@@ -37,6 +37,9 @@ Known = Callable[[], Collection[str]]
 Support = Literal["enforced", "accounted", "absent"]
 """Of a resource: the engine holds the job to it, only counts it when placing, or knows it not."""
 
+Listing = Literal["absent", "job_set", "all"]
+"""Which jobs an engine lists: none, those of a job set that is named, or any."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
@@ -55,6 +58,7 @@ class Capabilities:
     no_reruns: bool = False  #: the engine promises to run a job's command at most once
     timeout: bool = False  #: the engine ends a job that runs too long, with nobody watching
     queue_timeout: bool = False  #: ... and one that waits too long
+    start_timeout: bool = False  #: ... and one whose place is too long in preparation
     gang: bool = False  #: jobs that start together or not at all
     cpu: Support = "absent"
     memory: Support = "absent"
@@ -68,7 +72,11 @@ class Capabilities:
     streams: Literal["separate", "merged"] = "separate"  #: stdout and stderr; merged: all in stdout
     logs: Literal["bytes", "lines"] = "bytes"  #: lines: a last line without a newline is given one
     labels: bool = False  #: labels are kept with the job and told by `list`
-    list: bool = False  #: jobs can be found again by their job set
+    list: Listing = "absent"  #: jobs can be found again: those of one job set, or any
+    cancel_set: bool = False  #: it ends a whole job set by its name, jobs that nobody knows too
+    preempt: bool = False  #: running jobs can be made to give up their places
+    reprioritise: bool = False  #: a waiting job's priority can be changed
+    purge: bool = False  #: jobs that are over can be removed, their logs with them
     explain: bool = False  #: it can say why a job waits
     render: bool = False  #: it can show the native payload without sending it
 
@@ -192,7 +200,10 @@ class BatchDriver(ABC, Generic[S]):
         raise NotImplementedError(f"{self.name} does not push")
 
     def list(self, job_set: str | None, user: str | None) -> Iterable[Listed]:
-        """The jobs that the engine still knows, of that set and that user (None: of any)."""
+        """The jobs that the engine still knows, of that set and that user (None: of any).
+
+        A driver that declares ``list="job_set"`` is always given a set, and may not know users.
+        """
         raise NotImplementedError(f"{self.name} does not list")
 
     def explain(self, ref: JobRef) -> Explanation | None:
@@ -207,9 +218,36 @@ class BatchDriver(ABC, Generic[S]):
         """Where else to look, for people: label -> link or command. Pure."""
         return {}
 
+    def details(self, ref: JobRef, attempt: int) -> Mapping[str, str]:
+        """What the engine calls the pieces of that attempt: label -> name, or command about it.
+
+        Labels are the field's: allocation, pod, node, datacenter, cluster. Empty where the attempt
+        is not known, or has no place yet. The engine is asked.
+        """
+        return {}
+
     def release(self, refs: Sequence[JobRef]) -> None:
-        """These jobs are over: let go of what was kept for them beside them, such as secrets."""
+        """These jobs are over: let go of what was kept for them beside them, such as secrets.
+
+        Their records and their logs stay: others may still read them.
+        """
         return
+
+    def purge(self, refs: Sequence[JobRef]) -> None:
+        """Remove these jobs, which are over, their logs with them. Unknown ones are fine."""
+        raise NotImplementedError(f"{self.name} does not purge")
+
+    def cancel_set(self, scope: Scope, *, job_set: str, reason: str) -> None:
+        """Ask for the end of every job of that set in that scope, as :meth:`cancel` does."""
+        raise NotImplementedError(f"{self.name} cancels no whole job set")
+
+    def preempt(self, refs: Sequence[JobRef], *, reason: str) -> None:
+        """Ask that these running jobs give up their places. What becomes of it is observed."""
+        raise NotImplementedError(f"{self.name} does not preempt")
+
+    def reprioritise(self, refs: Sequence[JobRef], priority: float) -> None:
+        """Give these jobs another priority; what the number means is the engine's."""
+        raise NotImplementedError(f"{self.name} does not reprioritise")
 
     def probe(self) -> Iterable[Check]:
         """Look whether the engine can be used from here; problems are checks that are not ok."""

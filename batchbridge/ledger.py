@@ -36,6 +36,9 @@ FRESH = 0.5
 POLL = (2.0, 60.0)
 """Without a stream: the shortest and the longest time between full snapshots."""
 
+EXPLAINED = 5
+"""Jobs that pass a limit at once whose reasons are asked for; they mostly share one."""
+
 PATIENCE = 3
 """Refusals in a row, not mended by asking again, after which waiters are told."""
 
@@ -91,6 +94,12 @@ class Policy:
     once: bool = False  #: end the job at the first end of an attempt
     timeout: float | None = None
     queue_timeout: float | None = None
+    start_timeout: float | None = None
+
+    @property
+    def limits(self) -> bool:
+        """Whether there is a limit of time to enforce."""
+        return (self.timeout, self.queue_timeout, self.start_timeout) != (None, None, None)
 
 
 class Watched:
@@ -103,6 +112,7 @@ class Watched:
         "job_set",
         "ledger",
         "name",
+        "notes",
         "policy",
         "record",
         "ref",
@@ -114,6 +124,7 @@ class Watched:
         self.name = name
         self.job_set = job_set
         self.policy = Policy()
+        self.notes: tuple[str, ...] = ()
         self.record = Record(ref.id)
         self.events: list[Event] = []
         self.callbacks: list[Callable[[], None]] = []
@@ -187,7 +198,7 @@ class Ledger:
         """Enforce `policy` for this job from now on, while this process lives."""
         with self.changed:
             watched.policy = policy
-            if policy.timeout is not None or policy.queue_timeout is not None:
+            if policy.limits:
                 self._policed.add(watched.ref.id)
 
     def observe(self, observations: Iterable[Observation]) -> None:
@@ -349,14 +360,31 @@ class Ledger:
         self.wake.set()
 
     def _enforce_timeouts(self) -> None:
-        now = time.time()
+        for number, (watched, cause) in enumerate(self._take_overdue()):
+            why = self._reason(watched, cause) if number < EXPLAINED else ""
+            self.end(watched, Intent(cause, time.time(), message=why))
+
+    def _take_overdue(self) -> list[tuple[Watched, Cause]]:
+        """The jobs that have passed a limit, each once, and which."""
+        now, late = time.time(), []
         with self.changed:
             for job_id in tuple(self._policed):
                 watched = self._live.get(job_id)
-                cause = watched and watched.events and overdue(watched, now)
-                if watched and cause:
+                if watched and watched.events and (cause := overdue(watched, now)):
                     self._policed.discard(job_id)
-                    self._end(watched, Intent(cause, now))
+                    late.append((watched, cause))
+        return late
+
+    def _reason(self, watched: Watched, cause: Cause) -> str:
+        """What the engine says of a job that did not start in time; it is asked if need be."""
+        if cause is Cause.TIMEOUT:
+            return ""
+        try:
+            said = self.driver.explain(watched.ref)
+        except Exception as error:  # the limit is enforced whatever else fails
+            log.debug("%s cannot be explained: %s", watched.ref, error)
+            said = None
+        return said.summary if said else watched.record.message
 
     def _cancel_asked(self) -> None:
         with self.changed:
@@ -418,11 +446,19 @@ def overdue(watched: Watched, now: float) -> Cause | None:
     """The limit that this job has passed, by the asker's clock alone."""
     policy, last = watched.policy, watched.events[-1]
     if watched.record.state is JobState.RUNNING:
-        late = policy.timeout is not None and now - last.observed_at > policy.timeout
+        late = _passed(policy.timeout, now - last.observed_at)
         return Cause.TIMEOUT if late else None
-    waited = now - watched.events[0].observed_at
-    late = policy.queue_timeout is not None and waited > policy.queue_timeout
-    return Cause.UNSCHEDULABLE if late and not last.record.settling else None
+    if last.record.settling:
+        return None
+    if _passed(policy.queue_timeout, now - watched.events[0].observed_at):
+        return Cause.UNSCHEDULABLE
+    prepared = last.record.state is JobState.PENDING
+    late = prepared and _passed(policy.start_timeout, now - last.observed_at)
+    return Cause.START_ERROR if late else None
+
+
+def _passed(limit: float | None, seconds: float) -> bool:
+    return limit is not None and seconds > limit
 
 
 def run_callbacks(watched: Watched) -> None:

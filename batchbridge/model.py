@@ -69,6 +69,9 @@ class Cause(StrEnum):
 
 # -- what a user asks for --------------------------------------------------------------------
 
+LIMITS = ("timeout", "queue_timeout", "start_timeout")
+"""The fields of a job that are limits of time, in seconds."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
@@ -91,6 +94,7 @@ class JobSpec:
     upload: tuple[str, ...] = ()  #: paths of the submitter that travel with the job
     timeout: float | None = None  #: seconds that the command may run
     queue_timeout: float | None = None  #: seconds from submit to the start of the command
+    start_timeout: float | None = None  #: seconds from a place to the start of the command
     labels: Mapping[str, str] = field(default_factory=dict)
     job_set: str | None = None  #: the name of jobs that belong together
     options: Mapping[str, Any] = field(default_factory=dict)  #: the driver's own, see `Options`
@@ -98,7 +102,7 @@ class JobSpec:
 
     def __post_init__(self) -> None:
         _check(bool(self.command) and bool(self.command[0]), "command", "is empty")
-        for name in ("cpu", "memory", "disk", "timeout", "queue_timeout"):
+        for name in ("cpu", "memory", "disk", *LIMITS):
             value = getattr(self, name)
             _check(value is None or 0 < value < float("inf"), name, "must be more than 0")
         _check(self.gpu is None or self.gpu >= 0, "gpu", "must not be negative")
@@ -221,6 +225,7 @@ _READERS = {
     "disk": read_size,
     "timeout": read_time,
     "queue_timeout": read_time,
+    "start_timeout": read_time,
 }
 
 
@@ -295,8 +300,9 @@ class Submission:
 class Seen:
     """The engine said this of one attempt of one job. A fact, never a conclusion.
 
-    An ending is ``final`` when the engine will do nothing more, ``again`` when it ends this attempt
-    and opens the next, and provisional with neither. Raises ValueError where the fields contradict
+    An ending is ``final`` when the engine will do nothing more and no process of the job is left
+    as far as it can tell, ``again`` when it ends this attempt and opens the next, and provisional
+    with neither. Raises ValueError where the fields contradict
     each other, so that a driver's slip shows at once.
     """
 
@@ -394,13 +400,15 @@ class Receipt:
     """What became of one submission. ``id`` and ``error`` exclude each other.
 
     ``created`` is False when the key was known and this is the older job, None when the engine
-    does not tell.
+    does not tell. ``notes``: what the submitter of an accepted job should know of it, a sentence
+    each, e.g. what of a template does not stand.
     """
 
     key: str
     id: str | None = None
     created: bool | None = None
     error: BatchBridgeError | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

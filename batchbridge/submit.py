@@ -21,7 +21,7 @@ from batchbridge.errors import (
     Unsupported,
 )
 from batchbridge.fields import options_from
-from batchbridge.model import Files, Gang, JobSpec, Receipt, Secret, Submission
+from batchbridge.model import LIMITS, Files, Gang, JobSpec, Receipt, Secret, Submission
 from batchbridge.secrets import resolve
 from batchbridge.settings import Resolved
 
@@ -76,7 +76,7 @@ def unsupported(spec: JobSpec, has: Capabilities) -> Iterator[tuple[str, str]]:
 
 def unattended(spec: JobSpec, has: Capabilities) -> Iterator[tuple[str, str]]:
     """What only a waiting client can enforce: ``(field, remedy)``; refused when detaching."""
-    for name in ("timeout", "queue_timeout"):
+    for name in LIMITS:
         if getattr(spec, name) is not None and not getattr(has, name):
             yield name, "wait for the job (--wait or --follow), which enforces it"
 

@@ -40,6 +40,7 @@ FIELDS: Final[Mapping[str, Field]] = {
     "upload": Field("PATH", "A file or directory that travels with the job; may be repeated."),
     "timeout": Field("TIME", "How long it may run: 90s, 10m, 2h."),
     "queue_timeout": Field("TIME", "How long it may wait to be started."),
+    "start_timeout": Field("TIME", "How long its place may be in preparation."),
     "labels": Field("NAME=VALUE", "A label that the engine keeps with the job."),
     "job_set": Field("TEXT", "The set it belongs to; your name and the day if there is none."),
     "options": Field("NAME=VALUE", "An option of the engine's driver, listed below.", short="-o"),

@@ -168,10 +168,11 @@ def _by_engine(session: Session, wanted: Wanted) -> dict[str, list[Entry]]:
 def _listed(session: Session, wanted: Wanted) -> list[Job]:
     """What the engine lists, where it can. Its list without a job set is of this user's jobs."""
     client = session.client
-    if not client.driver.capabilities.list:
+    listed = client.driver.capabilities.list
+    if listed == "absent" or (listed == "job_set" and wanted.job_set is None):
         return []
     jobs = client.list(wanted.job_set)
-    if wanted.mine and wanted.job_set is not None:
+    if wanted.mine and wanted.job_set is not None and listed == "all":
         mine = {job.ref for job in client.list(None)}
         jobs = [job for job in jobs if job.ref in mine]
     return [job for job in jobs if (job.record.submitted_at or wanted.start) >= wanted.start]

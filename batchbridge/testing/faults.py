@@ -172,9 +172,29 @@ class Faulty(BatchDriver[Any]):
         """The driver's."""
         return self.driver.hints(ref)
 
+    def details(self, ref: JobRef, attempt: int) -> Mapping[str, str]:
+        """The driver's."""
+        return self.driver.details(ref, attempt)
+
     def release(self, refs: Sequence[JobRef]) -> None:
         """The driver's."""
         self.driver.release(refs)
+
+    def purge(self, refs: Sequence[JobRef]) -> None:
+        """The driver's."""
+        self.driver.purge(refs)
+
+    def cancel_set(self, scope: Scope, *, job_set: str, reason: str) -> None:
+        """The driver's."""
+        self.driver.cancel_set(scope, job_set=job_set, reason=reason)
+
+    def preempt(self, refs: Sequence[JobRef], *, reason: str) -> None:
+        """The driver's."""
+        self.driver.preempt(refs, reason=reason)
+
+    def reprioritise(self, refs: Sequence[JobRef], priority: float) -> None:
+        """The driver's."""
+        self.driver.reprioritise(refs, priority)
 
     def probe(self) -> Iterable[Check]:
         """The driver's."""

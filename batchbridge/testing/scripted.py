@@ -85,7 +85,7 @@ class ScriptedDriver(BatchDriver[ScriptedSettings]):
         no_reruns=True,
         counts_attempts=True,
         labels=True,
-        list=True,
+        list="all",
         explain=True,
         render=True,
     )

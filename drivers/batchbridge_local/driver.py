@@ -71,7 +71,7 @@ class LocalDriver(BatchDriver[LocalSettings]):
         secrets=True,
         upload=1 << 30,
         labels=True,
-        list=True,
+        list="all",
         explain=True,
         render=True,
     )

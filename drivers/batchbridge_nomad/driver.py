@@ -67,7 +67,7 @@ class NomadDriver(BatchDriver[NomadSettings]):
         upload=256 * 1024,
         secrets=True,
         labels=True,
-        list=True,
+        list="all",
         explain=True,
         render=True,
     )

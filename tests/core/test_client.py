@@ -37,7 +37,7 @@ from .fakes import Fake
 
 S = JobState
 FULL = Capabilities(
-    idempotency="exact", no_reruns=True, cpu="enforced", labels=True, list=True, gang=True
+    idempotency="exact", no_reruns=True, cpu="enforced", labels=True, list="all", gang=True
 )
 
 

@@ -85,7 +85,7 @@ class ReferenceDriver(BatchDriver[Settings]):
         secrets=True,
         upload=1 << 20,
         labels=True,
-        list=True,
+        list="all",
         explain=True,
         render=True,
     )

@@ -22,7 +22,7 @@ def live(client: Client, run: Run) -> list[Job]:
 
     An engine that lists its jobs is asked; of another, the jobs that this machine submitted are.
     """
-    if client.driver.capabilities.list:
+    if client.driver.capabilities.list != "absent":
         return going(client.list(run.job_set))
     remembered = runs.remembered_jobs(run)
     return [job for name, ref in remembered if _held(job := client.attach(ref, name=name))]
@@ -44,7 +44,7 @@ def _held(job: Job) -> bool:
 def live_of(client: Client, flow: str, user: str | None) -> list[Job]:
     """The jobs of all runs of that flow, by that user, that have not ended."""
     engine = client.engine
-    if not engine.driver.capabilities.list:
+    if engine.driver.capabilities.list != "all":
         raise Unsupported(f"{engine.driver.name} cannot list its jobs", remedy="name a --run-id")
     found = [
         engine.job(engine.ref(listed.scope, listed.seen.id), name=listed.name)

@@ -77,7 +77,7 @@ def _attempt(step: Step, client: Client, stops: Stops) -> int:
     with stops.held():
         spec = job_spec(step.attempt, client.driver.capabilities)
         job = client.submit(spec, key=step.order.key)
-        if not client.driver.capabilities.list:
+        if client.driver.capabilities.list == "absent":
             runs.remember_job(step.run, step.task, str(job.ref))
     with _ended(client, job):
         _say(f"[{job.ref}] Job is submitted.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.json_format import ParseDict, ParseError
@@ -45,36 +46,63 @@ def _message(shaped: Mapping[str, Any]) -> submit_pb2.JobSubmitRequestItem:
 
 def _shaped(values: Mapping[str, Any], kind: Descriptor) -> dict[str, Any]:
     """The same values in the shape of the message."""
+    known = _fields(kind)
     shaped: dict[str, Any] = {}
     for name, value in values.items():
-        field = kind.fields_by_name.get(name)
-        home = None if field else _home(name, kind)
-        if home is not None and home.message_type is not None:
-            inner = _shaped({name: value}, home.message_type)
-            shaped.setdefault(home.name, {}).update(inner)
+        field = known.get(name, _UNKNOWN)
+        shape = value if field.read is None else field.read(value)
+        if field.home:
+            shaped.setdefault(field.home, {})[name] = shape
         else:
-            shaped[name] = _value(value, field)
+            shaped[name] = shape
     return shaped
 
 
-def _home(name: str, kind: Descriptor) -> FieldDescriptor | None:
-    """The inlined field to which that name belongs."""
-    for field in kind.fields:
-        inner = field.message_type
-        if field.name in INLINED and inner is not None and name in inner.fields_by_name:
-            return field
-    return None
+class _Field(NamedTuple):
+    """How a field is written: under which inlined one, and what its JSON value becomes."""
+
+    home: str
+    read: Callable[[Any], Any] | None
 
 
-def _value(value: Any, field: FieldDescriptor | None) -> Any:
-    kind = field.message_type if field else None
+_UNKNOWN = _Field("", None)
+
+
+@cache  # thousands of jobs have the same fields
+def _fields(kind: Descriptor) -> dict[str, _Field]:
+    """The fields of a message by their names in JSON."""
+    inlined = [field for field in kind.fields if field.name in INLINED and field.message_type]
+    lent = {
+        inner.name: _Field(field.name, _reader(inner))
+        for field in inlined
+        for inner in _inner(field).fields
+    }
+    return lent | {field.name: _Field("", _reader(field)) for field in kind.fields}
+
+
+def _inner(field: FieldDescriptor) -> Descriptor:
+    assert field.message_type is not None
+    return field.message_type
+
+
+def _reader(field: FieldDescriptor) -> Callable[[Any], Any] | None:
+    """What makes the shape of a field's JSON value; None where that is its shape."""
+    kind = field.message_type
     if kind is None:
-        return value
-    if kind.GetOptions().map_entry and isinstance(value, Mapping):
-        each = kind.fields_by_name["value"]
-        return {name: _value(one, each) for name, one in value.items()}
+        return None
+    if kind.GetOptions().map_entry:
+        one = _reader(kind.fields_by_name["value"])
+        return None if one is None else lambda value: _each_value(one, value)
+    return lambda value: _value(value, kind)
+
+
+def _each_value(read: Callable[[Any], Any], value: Any) -> Any:
+    return {k: read(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+
+
+def _value(value: Any, kind: Descriptor) -> Any:
     if isinstance(value, list | tuple):
-        return [_value(one, field) for one in value]
+        return [_value(one, kind) for one in value]
     if isinstance(value, Mapping):
         return _shaped(value, kind)
     if kind.name == "Quantity":

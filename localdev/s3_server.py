@@ -130,19 +130,24 @@ MOTO = Flavour(
 
 def choose(*, install: bool) -> Flavour:
     """LocalStack, in Docker where its daemon answers; moto's server where it is not to be had."""
-    localstack = DOCKER if runs("docker", "info") else HOST
-    if localstack.installed():
-        return localstack
+    wanted = [DOCKER, HOST] if runs("docker", "info") else [HOST]
+    there = next((flavour for flavour in wanted if flavour.installed()), None)
+    if there:
+        return there
     if not install:
-        say(f"{localstack.name} is not installed (localdev/s3 install); using {MOTO.name}")
+        say(f"LocalStack is not installed (localdev/s3 install); using {MOTO.name}")
         return MOTO
+    return next((flavour for flavour in wanted if _installs(flavour)), MOTO)
+
+
+def _installs(flavour: Flavour) -> bool:
+    say(f"installing {flavour.name}, once")
     try:
-        say(f"installing {localstack.name}, once")
-        localstack.install()
+        flavour.install()
     except Failed as error:
-        say(f"{error.message}; using {MOTO.name}")
-        return MOTO
-    return localstack
+        say(f"{error.message}; going on without {flavour.name}")
+        return False
+    return True
 
 
 # -- up and down -----------------------------------------------------------------------------

@@ -8,7 +8,17 @@ from collections.abc import Callable
 import click
 from rich.console import Console
 
-from benchmarks import folding, imports, local_jobs, metaflow_steps, startup, watching
+from benchmarks import (
+    folding,
+    imports,
+    local_jobs,
+    metaflow_steps,
+    nomad_ends,
+    nomad_submits,
+    nomad_watching,
+    startup,
+    watching,
+)
 from benchmarks.harness import Failed, NotRun, Report, Row, Size
 from benchmarks.table import table
 
@@ -20,6 +30,10 @@ ALL: dict[str, Callable[[Size], Report]] = {
     "help": startup.run,
     "import": imports.run,
     "metaflow": metaflow_steps.run,
+    "nomad-submit": nomad_submits.throughput,
+    "nomad-latency": nomad_submits.latency,
+    "nomad-end": nomad_ends.run,
+    "nomad-watch": nomad_watching.run,
 }
 
 WIDTH = 110

@@ -29,9 +29,9 @@ class Place:
         """That of the local driver."""
         return self.root / "spool"
 
-    def output(self, *command: str | Path) -> str:
-        """What the command writes to stdout; it runs in this place."""
-        return output([str(word) for word in command], cwd=self.root, env=self.env)
+    def output(self, *command: str | Path, text: str = "") -> str:
+        """What the command writes to stdout; it runs in this place, and reads `text`."""
+        return output([str(word) for word in command], cwd=self.root, env=self.env, input=text)
 
 
 @contextmanager

@@ -1,0 +1,52 @@
+"""Submitting to Nomad, beside the same JSON sent by nothing but an HTTP client."""
+
+from __future__ import annotations
+
+import json
+
+from benchmarks.harness import Goal, Report, Size, in_turn, rows_of
+from benchmarks.nomad_agent import WAITS, Agent, agent, payloads
+from benchmarks.peers import ourselves
+from benchmarks.place import SCRIPTS, place
+
+JOBS, SINGLES = 400, 50
+"""Jobs of each round that are handed over together, and one after the other."""
+
+FLOOR = "http.client, the same JSON"
+
+
+def throughput(size: Size) -> Report:
+    """Jobs registered in a second, by eight threads."""
+    jobs, nomad = size.of(JOBS), agent()
+    rates = {
+        str(ourselves()): lambda: jobs / _ours(nomad, "many", jobs),
+        FLOOR: lambda: jobs / _floor(nomad, "many", jobs),
+    }
+    rows = rows_of(in_turn(rates, size.rounds), unit="/s", goals={FLOOR: Goal("≥", 0.9)})
+    return Report(f"{jobs} jobs submitted to Nomad together, none placed", rows)
+
+
+def latency(size: Size) -> Report:
+    """How long one submit takes."""
+    jobs, nomad = size.of(SINGLES), agent()
+    delays = {
+        str(ourselves()): lambda: 1000 * _ours(nomad, "each", jobs),
+        FLOOR: lambda: 1000 * _floor(nomad, "each", jobs),
+    }
+    rows = rows_of(in_turn(delays, size.rounds), unit="ms")
+    return Report("one submit to Nomad", rows)
+
+
+def _ours(nomad: Agent, what: str, jobs: int) -> float:
+    script, options = SCRIPTS / "nomad_submit.py", json.dumps(WAITS)
+    with place() as here, nomad.new_keys() as keys:
+        words = (what, str(jobs), nomad.address, keys, options)
+        return float(here.output(ourselves().python, script, *words))
+
+
+def _floor(nomad: Agent, what: str, jobs: int) -> float:
+    script, host = SCRIPTS / "nomad_put.py", nomad.host
+    with place() as here, nomad.new_keys() as keys:
+        lines = "".join(f"{json.dumps(job)}\n" for job in payloads(keys, jobs + 1, WAITS))
+        words = (what, str(jobs), host)
+        return float(here.output(ourselves().python, script, *words, text=lines))

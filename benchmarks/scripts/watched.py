@@ -1,0 +1,25 @@
+"""What each script that watches Nomad jobs tells: which it saw end, and its CPU time, as JSON.
+
+Everything in the process counts, the interpreter and its imports too.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable
+
+Watch = Callable[[str, list[str]], Iterable[str]]
+
+
+def main(watch: Watch) -> None:
+    """`watch` is given the agent's address and ids, and gives each id when it knows of its end.
+
+    The address is the argument; the ids are lines of stdin.
+    """
+    ids = sys.stdin.read().split()
+    began = time.perf_counter()
+    ended = sorted(set(watch(sys.argv[1], ids)))
+    wall = time.perf_counter() - began
+    print(json.dumps({"ended": ended, "wall": wall, "cpu": time.process_time()}))

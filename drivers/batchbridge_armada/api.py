@@ -31,6 +31,7 @@ from batchbridge_armada.protocol import (
 )
 from batchbridge_armada.refusals import Missing, NoQueue, Refused, Unauthorized
 from batchbridge_armada.settings import ArmadaSettings
+from batchbridge_armada.stream import Stream
 
 T = TypeVar("T")
 
@@ -39,42 +40,6 @@ QUERY = 500
 
 REASON = 50
 """Bytes of a reason that Armada takes."""
-
-
-class Stream:
-    """What happens in one job set: from a message on, or what is stored of it now."""
-
-    def __init__(self, method: Any, request: Any, identity: Identity, address: str) -> None:
-        self._method = method
-        self._request = request
-        self._identity = identity
-        self._address = address
-        self._call: Any = None
-        self._over = False
-
-    def read(self) -> Iterator[event_pb2.EventStreamMessage]:
-        """Its messages, until it ends or is broken off."""
-        if self._over:
-            return
-        value = self._identity.credential()
-        self._call = self._method(self._request, metadata=self._identity.metadata(value))
-        if self._over:
-            self._call.cancel()
-        try:
-            yield from self._call
-        except grpc.RpcError as error:
-            if self._over:
-                return
-            problem = replies.problem(error, self._address)
-            if isinstance(problem, Unauthorized):
-                self._identity.refused(value)  # so that the next stream has another
-            raise problem from error
-
-    def break_off(self) -> None:
-        """Make a read that waits return, from another thread."""
-        self._over = True
-        if self._call is not None:
-            self._call.cancel()
 
 
 class Api:
@@ -121,6 +86,31 @@ class Api:
             )
             self._call(stub.CancelJobs, request)
 
+    def cancel_set(self, queue: str, job_set: str, *, reason: str) -> None:
+        """Ask for the end of every job that the set has now; later ones are untouched."""
+        request = submit_pb2.JobSetCancelRequest(
+            queue=queue, job_set_id=job_set, reason=_cut(reason, REASON)
+        )
+        self._call(submit_pb2_grpc.SubmitStub(self._server()).CancelJobSet, request)
+
+    def preempt(self, queue: str, job_set: str, ids: Sequence[str], *, reason: str) -> None:
+        """Ask that these jobs give up their places. Armada does not say whether they can."""
+        stub = submit_pb2_grpc.SubmitStub(self._server())
+        for some in _chunks(ids, QUERY):
+            request = submit_pb2.JobPreemptRequest(
+                queue=queue, job_set_id=job_set, job_ids=some, reason=_cut(reason, REASON)
+            )
+            self._call(stub.PreemptJobs, request)
+
+    def reprioritise(self, queue: str, job_set: str, ids: Sequence[str], priority: float) -> None:
+        """Give these jobs another priority. No ids would mean the whole job set."""
+        stub = submit_pb2_grpc.SubmitStub(self._server())
+        for some in _chunks(ids, QUERY):
+            request = submit_pb2.JobReprioritizeRequest(
+                queue=queue, job_set_id=job_set, job_ids=some, new_priority=priority
+            )
+            self._call(stub.ReprioritizeJobs, request)
+
     def states(self, ids: Collection[str]) -> dict[str, str]:
         """The state of each job, by name; UNKNOWN of one that is not known, or not yet."""
         stub, states = job_pb2_grpc.JobsStub(self._server()), {}
@@ -139,6 +129,10 @@ class Api:
             )
             details.update(self._call(stub.GetJobDetails, request).job_details)
         return details
+
+    def state(self, job: job_pb2.JobDetails) -> str:
+        """The name of the state that its details tell."""
+        return submit_pb2.JobState.Name(job.state)
 
     def errors(self, ids: Collection[str]) -> dict[str, str]:
         """Why these jobs failed, in Armada's words."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchbridge.driver import BatchDriver, Capabilities, Known
-from batchbridge.errors import BatchBridgeError, ConfigError, CursorExpired
+from batchbridge.errors import ConfigError, CursorExpired
 from batchbridge.fields import options_from
 from batchbridge.model import (
     Batch,
     Check,
     Explanation,
     JobRef,
+    Listed,
     LogPage,
     Receipt,
     Scope,
@@ -23,13 +24,13 @@ from batchbridge.model import (
     Submission,
 )
 from batchbridge.streams import bridged
-from batchbridge_armada import explain, ids, jobspec
+from batchbridge_armada import about, explain, health, ids, jobspec, listing
 from batchbridge_armada.pages import Pages
 from batchbridge_armada.refusals import Missing, Refused
 from batchbridge_armada.settings import ArmadaOptions, ArmadaSettings
 from batchbridge_armada.snapshot import observations
 from batchbridge_armada.submitting import Submitter
-from batchbridge_armada.translate import Translator
+from batchbridge_armada.translate import ENDED, Translator
 
 if TYPE_CHECKING:
     from batchbridge_armada.api import Api
@@ -71,6 +72,10 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
         streams="merged",
         logs="lines",
         labels=True,
+        list="job_set",
+        cancel_set=True,
+        preempt=True,
+        reprioritise=True,
         explain=True,
         render=True,
     )
@@ -100,11 +105,13 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
         return Batch(tuple(observations(self._api, scope, known)))
 
     def cancel(self, refs: Sequence[JobRef], *, reason: str) -> None:
-        """Ask for the end of all. Armada keeps the first 50 bytes of the reason."""
-        by_scope: dict[Scope, list[str]] = {}
-        for ref in refs:
-            by_scope.setdefault(ref.scope, []).append(ref.id)
-        for (queue, job_set), jobs in by_scope.items():
+        """Ask for the end of all. Armada keeps the first 50 bytes of the reason.
+
+        A job that it then tells to be cancelled may still have a process for as long as its
+        ``grace``, and some seconds more: its cluster is told afterwards, and nothing is said when
+        it has done so.
+        """
+        for (queue, job_set), jobs in _by_scope(refs):
             self._api.cancel(queue, job_set, jobs, reason=reason)
 
     def read_logs(
@@ -148,10 +155,46 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
                 seen = translator.seen(message)
                 yield Batch((seen,) if seen else (), message.id)
 
+    def list(self, job_set: str | None, user: str | None) -> Iterable[Listed]:
+        """The jobs of that set in the profile's queue, from all that is stored of its stream.
+
+        Armada stores it until two weeks have passed in which nothing happened in the job set.
+        """
+        scope = (self._queue(ArmadaOptions()), job_set or "")
+        stream = self._api.events(*scope, "", watch=False)
+        return listing.jobs(scope, stream.read(), user)
+
+    def cancel_set(self, scope: Scope, *, job_set: str, reason: str) -> None:
+        """Ask for the end of all that the job set has now; what is submitted later is untouched."""
+        queue, name = scope
+        self._api.cancel_set(queue, name, reason=reason)
+
+    def preempt(self, refs: Sequence[JobRef], *, reason: str) -> None:
+        """Ask that they give up their places. A job that has none, or whose priority class does
+        not allow it, is left as it is, and Armada does not say so.
+        """
+        for (queue, job_set), jobs in _by_scope(refs):
+            self._api.preempt(queue, job_set, jobs, reason=reason)
+
+    def reprioritise(self, refs: Sequence[JobRef], priority: float) -> None:
+        """Give them another priority in their queue; lower goes first, fractions are rounded."""
+        options_from(ArmadaOptions, {"priority": priority})
+        for (queue, job_set), jobs in _by_scope(refs):
+            self._api.reprioritise(queue, job_set, jobs, priority)
+
     def explain(self, ref: JobRef) -> Explanation | None:
-        """Why it waits, from the scheduler's last report of it."""
+        """Why it waits, from the scheduler's last report of it; else from its details."""
+        job = self._api.details([ref.id]).get(ref.id)
+        state = self._api.state(job) if job is not None else ""
+        if job is None or state == "RUNNING":
+            return None
+        if state in ENDED:
+            return explain.over(job, self._api.errors([ref.id]).get(ref.id, ""))
+        return explain.placed(job) or self._report(ref)
+
+    def _report(self, ref: JobRef) -> Explanation | None:
         try:
-            return explain.explanation(self._api.report(ref.id))
+            return explain.waiting(self._api.report(ref.id))
         except (Missing, Refused):
             return None
 
@@ -166,16 +209,16 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
         pages = {}
         if self.settings.lookout:
             pages["lookout"] = f"{self.settings.lookout.rstrip('/')}/jobs/{ref.id}"
-        namespace = self.settings.namespace
-        return {**pages, "logs": f"kubectl -n {namespace} logs armada-{ref.id}-0"}
+        return {**pages, "logs": about.kubectl("logs", ref.id, self.settings.namespace)}
+
+    def details(self, ref: JobRef, attempt: int) -> Mapping[str, str]:
+        """Cluster, node, namespace and pod of its last run, and the command for its output."""
+        job = self._api.details([ref.id]).get(ref.id)
+        return about.pieces(job) if job is not None else {}
 
     def probe(self) -> Iterable[Check]:
         """Whether Armada answers, has the queue, and where the logs are."""
-        yield _check("Armada answers", self._address)
-        if self.settings.queue:
-            yield _check("the queue is there", self._queue)
-        if not (self.settings.binoculars or self.settings.binoculars_of):
-            yield Check("logs", True, "no address of Binoculars is set: no job has logs here")
+        return health.checks(self.settings, lambda: self._api)
 
     def close(self) -> None:
         """Let go of connections."""
@@ -209,37 +252,29 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
             return self._translators.setdefault(scope, Translator())
 
     def _scope(self, submission: Submission, options: ArmadaOptions) -> Scope:
+        return (self._queue(options), submission.job_set)
+
+    def _queue(self, options: ArmadaOptions) -> str:
         queue = options.queue or self.settings.queue
         if not queue:
             raise ConfigError(
                 "armada: no queue is named", remedy="set queue in the profile, or -o queue=NAME"
             )
-        return (queue, submission.job_set)
+        return queue
 
     def _options(self, submission: Submission) -> ArmadaOptions:
         return options_from(ArmadaOptions, submission.spec.options)
 
-    def _address(self) -> str:
-        self._api.health()
-        return self.settings.address
 
-    def _queue(self) -> str:
-        if not self._api.queue_exists(self.settings.queue):
-            raise ConfigError(
-                f"Armada has no queue {self.settings.queue!r}",
-                remedy="armadactl get queues lists them",
-            )
-        return self.settings.queue
+def _by_scope(refs: Sequence[JobRef]) -> Iterable[tuple[Scope, Sequence[str]]]:
+    """The ids of each queue and job set."""
+    scopes: dict[Scope, list[str]] = {}
+    for ref in refs:
+        scopes.setdefault(ref.scope, []).append(ref.id)
+    return scopes.items()
 
 
 def _beginning(known: Collection[str]) -> str:
     """From where a stream tells all of these jobs."""
     times = [at for at in map(ids.submitted_at, known) if at is not None]
     return ids.position(min(times, default=time.time()) - EARLIER)
-
-
-def _check(name: str, look: Callable[[], str]) -> Check:
-    try:
-        return Check(name, True, look())
-    except BatchBridgeError as error:
-        return Check(name, False, str(error), error.remedy)

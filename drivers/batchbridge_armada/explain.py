@@ -1,12 +1,18 @@
-"""Why a job is not running, from the scheduler's last report of it. Pure."""
+"""Why a job is where it is, from the scheduler's last report of it and from its details. Pure."""
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from batchbridge.model import Explanation
+from batchbridge_armada.about import kubectl, last_run
+from batchbridge_armada.translate import words
 
-_REASON = re.compile(r"UnschedulableReason:[ \t]*(?P<reason>.*)")
+if TYPE_CHECKING:
+    from armada_client.armada.job_pb2 import JobDetails
+
+_REASON = re.compile(r"UnschedulableReason:[ \t]*(?P<reason>\S.*)")
 _EXCLUDED = re.compile(r"^\s+(?P<count>\d+):\s+(?P<reason>\S.*)$", re.M)
 
 REMEDIES = (
@@ -19,15 +25,37 @@ REMEDIES = (
 """What helps, by a word of the reason."""
 
 
-def explanation(report: str) -> Explanation | None:
-    """Why the job waits; None where the report names no reason."""
-    found = _REASON.search(report)
-    reason = found["reason"].strip() if found else ""
-    if reason in ("", "none"):
+def waiting(report: str) -> Explanation | None:
+    """Why a job that has no place waits; None where the report names no reason."""
+    named = [found["reason"].strip() for found in _REASON.finditer(report)]
+    reason = next((one for one in named if one != "none"), "")
+    if not reason:
         return None
     nodes = [f"{m['reason'].strip()} ({m['count']} nodes)" for m in _EXCLUDED.finditer(report)]
     summary = ": ".join(filter(None, (reason, ", ".join(nodes))))
     return Explanation(summary, _remedy(summary.lower()))
+
+
+def placed(job: JobDetails) -> Explanation | None:
+    """Why a job that has a place does not run yet."""
+    run = last_run(job)
+    if run is None:
+        return None
+    where = " on node ".join(filter(None, (run.cluster, run.node)))
+    return Explanation(
+        f"its pod is being prepared in {where}",
+        f"see what Kubernetes says of it: "
+        f"{kubectl('describe pod', job.job_id, job.namespace, run.cluster)}",
+    )
+
+
+def over(job: JobDetails, error: str) -> Explanation | None:
+    """How a job that has ended did, in the words that Armada has for it."""
+    if error:
+        return Explanation(words(error))
+    by = f" by {job.cancel_user}" if job.cancel_user else ""
+    why = f": {job.cancel_reason}" if job.cancel_reason else ""
+    return Explanation(f"cancelled{by}{why}") if by or why else None
 
 
 def _remedy(reason: str) -> str:

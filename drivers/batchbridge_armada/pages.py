@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchbridge.model import LogPage
+from batchbridge_armada.about import last_run
 from batchbridge_armada.logs import Cursor, page
 from batchbridge_armada.refusals import Missing, NotStarted
 
@@ -71,7 +72,7 @@ class Pages:
 
 def _last(job: JobDetails, ended: bool) -> Place | None:
     """The last run; one that is over belongs to an attempt that is."""
-    run = next((run for run in job.job_runs if run.run_id == job.latest_run_id), None)
+    run = last_run(job)
     if run is None or (run.finished_ts.seconds and not ended):
         return None
     return Place(run.run_id, run.cluster, job.namespace)

@@ -34,6 +34,8 @@ def problem(error: grpc.RpcError, address: str) -> BatchBridgeError:
         )
     if any(word in low for word in NOT_STARTED):
         return NotStarted(words)
+    if code is grpc.StatusCode.UNKNOWN and "forbidden" in low:
+        return _forbidden(words)
     by_code = _BY_CODE.get(code)
     if by_code is not None:
         return by_code(words)
@@ -66,6 +68,13 @@ def _denied(words: str) -> BatchBridgeError:
     return AuthError(
         f"Armada does not allow this: {words}",
         remedy="ask for the right on the queue: submit, cancel and watch are needed",
+    )
+
+
+def _forbidden(words: str) -> BatchBridgeError:
+    return AuthError(
+        f"Kubernetes does not allow this: {words}",
+        remedy="ask for the right to get pods/log in the job's namespace",
     )
 
 

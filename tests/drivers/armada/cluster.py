@@ -53,6 +53,7 @@ class Job:
     queue: str
     job_set: str
     item: submit_pb2.JobSubmitRequestItem
+    born: float
     state: str = "QUEUED"
     error: str = ""
     reason: str = ""
@@ -108,10 +109,13 @@ class Cluster:
         known = self.keys.get((queue, item.client_id)) if item.client_id else None
         if known:
             return known
-        job = Job(ulid(time.time()), queue, job_set, item)
+        born = time.time()
+        job = Job(ulid(born), queue, job_set, item, born)
         self.jobs[job.id] = job
         self.keys[queue, item.client_id] = job.id
-        submitted = submit_pb2.Job(annotations=item.annotations, id=job.id)
+        submitted = submit_pb2.Job(
+            annotations=item.annotations, labels=item.labels, id=job.id, owner="anonymous"
+        )
         self.tell(job, "submitted", job=submitted)
         self.tell(job, "queued")
         self._start(self._live, job)
@@ -127,6 +131,30 @@ class Cluster:
             job.reason = reason
             self._end(job, "CANCELLED", "cancelled", requestor="anonymous")
         self._kill(job)
+
+    def preempt(self, job_id: str, reason: str) -> None:
+        """A job that has a place gives it up; ``failed`` follows ``preempted``.
+
+        ``internal/scheduler/scheduler.go`` (1498) has the words. A job without a place, or of a
+        class that does not allow it, is left alone, and nobody is told.
+        """
+        with self.changed:
+            job = self.jobs.get(job_id)
+            if job is None or job.over or job.run is None:
+                return
+            if job.pod.priorityClassName != "armada-preemptible":
+                return
+            job.error = reason or "Preempted - preemption requested via API"
+            self.tell(job, "preempted", reason=job.error)
+            self._end(job, "PREEMPTED", "failed", reason=job.error)
+        self._kill(job)
+
+    def reprioritise(self, job_id: str, priority: float) -> None:
+        """Another place among those that wait."""
+        with self.changed:
+            job = self.jobs[job_id]
+            job.item.priority = priority
+            self.tell(job, "reprioritized", new_priority=priority)
 
     def close(self) -> None:
         """End every job, and wait for it."""

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 from armada_client.armada import health_pb2
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.wrappers_pb2 import StringValue
 
 from batchbridge_armada.protocol import (
@@ -103,6 +104,28 @@ class _Submit(submit_pb2_grpc.SubmitServicer):
         for job_id in request.job_ids:
             self._armada.cluster.cancel(job_id, request.reason)
         return submit_pb2.CancellationResult(cancelled_ids=request.job_ids)
+
+    def CancelJobSet(self, request, context):
+        self._armada.calls.append(("CancelJobSet", request))
+        cluster = self._armada.cluster
+        for job in list(cluster.jobs.values()):
+            if (job.queue, job.job_set) == (request.queue, request.job_set_id):
+                cluster.cancel(job.id, request.reason)
+        return Empty()
+
+    def PreemptJobs(self, request, context):
+        self._armada.calls.append(("PreemptJobs", request))
+        for job_id in request.job_ids:
+            self._armada.cluster.preempt(job_id, request.reason)
+        return submit_pb2.PreemptionResult(preemption_results=dict.fromkeys(request.job_ids, ""))
+
+    def ReprioritizeJobs(self, request, context):
+        self._armada.calls.append(("ReprioritizeJobs", request))
+        assert request.job_ids, "this would change the whole job set"
+        for job_id in request.job_ids:
+            self._armada.cluster.reprioritise(job_id, request.new_priority)
+        results = dict.fromkeys(request.job_ids, "")
+        return submit_pb2.JobReprioritizeResponse(reprioritization_results=results)
 
     def Health(self, request, context):
         return health_pb2.HealthCheckResponse(status="SERVING")
@@ -205,6 +228,7 @@ def _details(job: Job, request) -> job_pb2.JobDetails:
         state=job.state,
         submitted_ts=job.submitted,
         cancel_reason=job.reason,
+        cancel_user="anonymous" if job.state == "CANCELLED" else "",
         last_transition_ts=job.changed,
         latest_run_id=job.run.run_id if job.run else "",
         job_runs=[job.run] if job.run else [],

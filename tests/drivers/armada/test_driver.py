@@ -19,15 +19,14 @@ from batchbridge.errors import (
     SpecError,
     TransportError,
 )
-from batchbridge.model import Absent, Cause, Gang, JobRef, JobSpec, JobState, Submission
+from batchbridge.model import Absent, Cause, JobRef, JobSpec, JobState, Submission
 from batchbridge_armada import ArmadaDriver, submitting
 from batchbridge_armada import snapshot as snapshots
 from batchbridge_armada.protocol import event_pb2
 from tests.drivers.armada.cluster import now, ulid
 from tests.drivers.armada.conftest import QUEUE
+from tests.drivers.armada.helpers import SCOPE, SET, over, run, submission, submit, until
 
-SET = "set"
-SCOPE = (QUEUE, SET)
 LIFE = [
     JobState.SUBMITTED,
     JobState.QUEUED,
@@ -35,30 +34,6 @@ LIFE = [
     JobState.PENDING,
     JobState.RUNNING,
 ]
-
-
-def submission(key="k", *, gang=None, **fields):
-    form = {"command": "true", "image": "busybox", "cpu": 0.1, **fields}
-    return Submission(key, JobSpec.parse(form), SET, "user", gang)
-
-
-def submit(driver, *submissions):
-    """The receipts, in the order of the submissions."""
-    receipts = {receipt.key: receipt for receipt in driver.submit(submissions)}
-    return [receipts[one.key] for one in submissions]
-
-
-def until(holds, patience=15.0):
-    """Look again and again until it holds; what it holds with."""
-    deadline = time.monotonic() + patience
-    while not (found := holds()):
-        assert time.monotonic() < deadline, "it never held"
-        time.sleep(0.02)
-    return found
-
-
-def over(armada, *job_ids):
-    until(lambda: all(armada.cluster.jobs[job_id].over for job_id in job_ids))
 
 
 @pytest.fixture
@@ -70,10 +45,6 @@ def driver(driver_here):
 def client(driver):
     with Client(driver=driver, journal=False) as client:
         yield client
-
-
-def run(client, **fields):
-    return client.submit("true", image="busybox", cpu=0.1, job_set=SET, **fields)
 
 
 # -- submitting -----------------------------------------------------------------------------------
@@ -156,14 +127,6 @@ def test_an_old_key_with_another_spec_is_a_conflict(armada, driver):
     assert (same.id, same.created) == (job.id, False)
     (other,) = submit(driver, submission(command="false"))
     assert isinstance(other.error, KeyConflict)
-
-
-def test_a_gang_is_one_to_armada(armada, driver):
-    members = [submission(f"k{n}", gang=Gang("g1", 2, n)) for n in range(2)]
-    submit(driver, *members)
-    notes = [job.item.annotations for job in armada.cluster.jobs.values()]
-    assert {note["armadaproject.io/gangId"] for note in notes} == {"g1"}
-    assert {note["armadaproject.io/gangCardinality"] for note in notes} == {"2"}
 
 
 # -- watching -------------------------------------------------------------------------------------
@@ -308,35 +271,6 @@ def test_what_the_stream_tells_of_is_not_denied_where_queries_do_not_know_it(arm
 
 def test_what_is_no_id_of_armada_s_is_denied(driver):
     assert ids_told(driver, Absent, "bb-1") == {"bb-1"}
-
-
-def test_a_waiting_job_is_explained(armada, driver):
-    (first,) = submit(driver, submission("k1", command="sleep 60", cpu=16))
-    until(lambda: armada.cluster.jobs[first.id].run)
-    (second,) = submit(driver, submission("k2", cpu=1))
-    explanation = driver.explain(JobRef("armada", "p", SCOPE, second.id))
-    assert explanation.summary == "resource limit exceeded"
-
-
-# -- cancelling -----------------------------------------------------------------------------------
-
-
-def test_a_cancel_names_its_job_set_and_cuts_its_reason(armada, driver):
-    (receipt,) = submit(driver, submission(command="sleep 60"))
-    driver.cancel([JobRef("armada", "p", SCOPE, receipt.id)], reason="é" * 40)
-    (request,) = armada.asked("CancelJobs")
-    assert (request.queue, request.job_set_id, list(request.job_ids)) == (*SCOPE, [receipt.id])
-    assert request.reason == "é" * 25
-
-
-def test_a_cancel_of_nothing_cancels_no_job_set(armada, driver):
-    driver.cancel([], reason="")
-    assert not armada.calls
-
-
-def test_a_cancel_of_many_is_a_few_calls(armada, driver):
-    driver.cancel([JobRef("armada", "p", SCOPE, f"j{n}") for n in range(1200)], reason="")
-    assert [len(r.job_ids) for r in armada.asked("CancelJobs")] == [500, 500, 200]
 
 
 # -- logs -----------------------------------------------------------------------------------------

@@ -266,9 +266,9 @@ NOTHING = """default:
 
 
 def test_a_report_explains():
-    assert explain.explanation(REPORT).summary == "resource limit exceeded"
-    assert explain.explanation(REPORT).remedy
-    assert explain.explanation(NOTHING) is None
+    assert explain.waiting(REPORT).summary == "resource limit exceeded"
+    assert explain.waiting(REPORT).remedy
+    assert explain.waiting(NOTHING) is None
 
 
 class Failure(grpc.RpcError, grpc.Call):

@@ -1,0 +1,106 @@
+"""Armada from a checkout by mage, in Docker: which targets it has, and what they need."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from localdev.armada_state import Command, Keeper
+from localdev.common import Failed, runs, say
+
+MAGE = "github.com/magefile/mage@v1.17.2"
+KUBECONFIG = ".kube/external/config"
+SERVER, BINOCULARS = "localhost:50051", "localhost:50053"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The targets of one way to run Armada."""
+
+    before: tuple[str, ...] = ()  #: run to their end, one after another
+    stays: str = ""  #: runs as long as Armada does
+    after: tuple[str, ...] = ()  #: take it down
+    kind: bool = False  #: whether a cluster of kind is made
+    logs: bool = False  #: whether there is Binoculars
+
+
+NEW: Mapping[str, Plan] = {
+    "fake-executor": Plan(stays="dev:up fake-executor", after=("dev:down",)),
+    "no-auth": Plan(("kind",), "dev:up no-auth", ("dev:down", "kindTeardown"), True, True),
+    "full": Plan(("dev:full",), "", ("dev:fullDown",), True, True),
+}
+OLD: Mapping[str, Plan] = {
+    "minimal": Plan(("localDev minimal",), "", ("localDevStop",), True),
+    "full": Plan(("localDev full",), "", ("localDevStop",), True, True),
+}
+
+
+def plan(checkout: Path, kind: str) -> Plan:
+    """What to run in that checkout; Failed where it has no such thing."""
+    if not (checkout / "magefiles").is_dir():
+        raise Failed(f"{checkout} is no checkout of Armada: it has no magefiles")
+    plans = NEW if (checkout / "magefiles" / "dev.go").exists() else OLD
+    if kind not in plans:
+        age = "v0.21.4 or newer" if plans is NEW else "older than v0.21.4"
+        raise Failed(f"{checkout} is {age}, which has {', '.join(plans)}, but no {kind}")
+    return plans[kind]
+
+
+def missing(chosen: Plan) -> list[str]:
+    """What is not on this machine, each with its remedy."""
+    needs = {
+        "Go 1.26 or newer: https://go.dev/dl": shutil.which("go") is not None,
+        "Docker, whose daemon answers `docker info`: install docker.io and start it,"
+        " or run programs already built: --bin DIR": runs("docker", "info"),
+        "Docker's compose: apt install docker-compose-v2": runs("docker", "compose", "version"),
+    }
+    if chosen.kind:
+        needs["kind 0.21 or newer: go install sigs.k8s.io/kind@latest"] = runs("kind", "version")
+    return [remedy for remedy, there in needs.items() if not there]
+
+
+def mage() -> list[str]:
+    """mage, or, where it is missing or too old to know optional arguments, Go's way to run it."""
+    try:
+        done = subprocess.run(["mage", "-version"], capture_output=True, text=True, check=False)
+    except OSError:
+        return ["go", "run", MAGE]
+    version = re.search(r"(\d+)\.(\d+)", done.stdout)
+    new = version is not None and (int(version[1]), int(version[2])) >= (1, 16)
+    return ["mage"] if new else ["go", "run", MAGE]
+
+
+def start(checkout: Path, chosen: Plan, keeper: Keeper) -> None:
+    """Run the targets. What takes all down is noted before the first, which may fail half-way."""
+    problems = missing(chosen)
+    if problems:
+        raise Failed("not found:\n" + "\n".join(f"  {one}" for one in problems))
+    program = mage()
+    endings = [Command((*program, *target.split()), str(checkout)) for target in chosen.after]
+    keeper.update(endings=tuple(endings))
+    for target in chosen.before:
+        say(f"mage {target}, which takes its time; its output is in {keeper.logs}")
+        _run([*program, *target.split()], checkout, keeper)
+    if chosen.stays:
+        words = [*program, *chosen.stays.split()]
+        keeper.start("mage", words, environment(chosen, checkout), cwd=checkout)
+
+
+def environment(chosen: Plan, checkout: Path) -> dict[str, str]:
+    """What mage gets: the cluster that was made for it, unless there is another."""
+    made = {"KUBECONFIG": str(checkout / KUBECONFIG)} if chosen.kind else {}
+    return {**made, **os.environ}
+
+
+def _run(words: list[str], checkout: Path, keeper: Keeper) -> None:
+    log = keeper.logs / "mage.log"
+    with log.open("ab") as output:
+        done = subprocess.run(words, cwd=checkout, stdout=output, stderr=output, check=False)
+    if done.returncode != 0:
+        tail = log.read_text(errors="replace")[-2000:]
+        raise Failed(f"{' '.join(words)} failed:\n{tail}")

@@ -1,0 +1,102 @@
+"""Real agents, started by ``localdev`` for these tests alone, and ended with them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchbridge import Client
+from batchbridge_nomad import NomadDriver
+from batchbridge_nomad.settings import NomadSettings
+from localdev.nomad_admin import Admin
+from localdev.nomad_agent import admin_of, load
+from localdev.nomad_config import Agent, settings
+
+Start = Callable[..., Agent]
+PREEMPTION = """
+server {
+  default_scheduler_config {
+    preemption_config { batch_scheduler_enabled = true }
+  }
+}
+"""
+REPO = Path(__file__).parents[4]
+
+
+@pytest.fixture(scope="session")
+def program() -> str:
+    """The program of Nomad."""
+    found = shutil.which("nomad")
+    if found is None:
+        pytest.skip("there is no nomad on PATH")
+    return found
+
+
+@pytest.fixture(scope="session")
+def start(program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """``start("--acl", config=HCL)``: one more agent, with that configuration over the usual."""
+    states: list[Path] = []
+
+    def start(*words: str, config: str = "") -> Agent:
+        place = tmp_path_factory.mktemp("nomad")
+        states.append(place / "agent")
+        more = place / "more.hcl"
+        more.write_text(config)
+        asked = ("--nomad", program, "--port", "0", "--config", str(more), *words)
+        _localdev_nomad(states[-1], "up", *asked)
+        agent = load(states[-1])
+        assert agent is not None
+        return agent
+
+    yield start
+    for state in states:
+        _localdev_nomad(state, "down")
+
+
+def _localdev_nomad(state: Path, *words: str) -> None:
+    command = [sys.executable, "-m", "localdev.nomad_agent", "--state", str(state), *words]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def agent(start: Start) -> Agent:
+    """A plain one, where operators may preempt."""
+    return start(config=PREEMPTION)
+
+
+@pytest.fixture(scope="session")
+def guarded(start: Start) -> Agent:
+    """One with ACLs and TLS; ``settings(guarded)`` are those of the least policy."""
+    return start("--acl", "--tls")
+
+
+@pytest.fixture
+def admin(agent: Agent) -> Admin:
+    """An operator of the plain agent."""
+    return admin_of(agent)
+
+
+@pytest.fixture
+def client(agent: Agent) -> Iterator[Client]:
+    """A client of the plain agent."""
+    with client_of(settings(agent)) as made:
+        yield made
+
+
+def client_of(reached_by: NomadSettings) -> Client:
+    """A client that takes nothing from this machine's files, and keeps no journal."""
+    return Client(driver=NomadDriver(reached_by), journal=False)
+
+
+def crowd_of(admin: Admin) -> dict[str, Any]:
+    """Fields of two jobs of which each needs more than half of the one node's memory."""
+    (node,) = [node for node in admin.ask("GET", "nodes") if node["Status"] == "ready"]
+    memory = admin.ask("GET", f"node/{node['ID']}")["NodeResources"]["Memory"]["MemoryMB"]
+    return {"memory": int(memory * 0.6) << 20}

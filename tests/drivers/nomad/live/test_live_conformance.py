@@ -1,0 +1,56 @@
+"""The conformance kit, unchanged, on a plain agent, and with the least rights over TLS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from batchbridge.testing import DriverConformance
+from batchbridge_nomad import NomadDriver
+from localdev.nomad_agent import admin_of
+from localdev.nomad_config import Agent, settings
+from tests.drivers.nomad.live.conftest import crowd_of
+
+pytestmark = pytest.mark.live
+
+
+class _Kit(DriverConformance):
+    allowed_skips = frozenset({"test_gang", "test_reprioritise"})
+
+    @pytest.fixture
+    def on(self, agent: Agent) -> Agent:
+        """The agent that the kit runs on."""
+        return agent
+
+    @pytest.fixture
+    def driver(self, on: Agent) -> Iterator[NomadDriver]:
+        driver = NomadDriver(settings(on))
+        yield driver
+        driver.close()
+
+    @pytest.fixture
+    def unreachable(self, on: Agent) -> NomadDriver:
+        return NomadDriver(replace(settings(on), address="http://127.0.0.1:9"))
+
+    @pytest.fixture
+    def job_fields(self) -> dict[str, Any]:
+        return {"options": {"driver": "raw_exec"}}
+
+    @pytest.fixture
+    def crowd(self, on: Agent) -> dict[str, Any]:
+        return crowd_of(admin_of(on))
+
+
+class TestPlain(_Kit):
+    """As it is."""
+
+
+class TestLeastRightsOverTLS(_Kit):
+    """With the shipped policy's token, and certificates of both sides."""
+
+    @pytest.fixture
+    def on(self, guarded: Agent) -> Agent:
+        return guarded

@@ -1,0 +1,121 @@
+"""An agent of Nomad's for tests: its HTTP API on a port of this machine, and tasks that run here.
+
+::
+
+    with Agent() as agent:
+        Client("nomad", settings={"address": agent.address})
+
+What it answers is what an agent was recorded to answer, and is held against the recordings.
+``NOMAD_ADDR`` set to its address leads other processes to it. Every task is a process of this
+machine, whatever its task driver; it inherits `env` and nothing else of this process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
+
+from tests.drivers.nomad.agent import routes
+from tests.drivers.nomad.agent.acl import Policy, least
+from tests.drivers.nomad.agent.answers import Answer, Request, found, refused
+from tests.drivers.nomad.agent.cluster import Cluster, node
+from tests.drivers.nomad.agent.server import Server
+from tests.drivers.nomad.agent.state import State
+from tests.drivers.nomad.agent.trouble import Trouble, Troubles
+
+__all__ = ["Agent", "Policy", "Trouble", "least", "node", "refused"]
+
+
+class Agent:
+    """One server with its clients. It begins at once, and ends with :meth:`close`.
+
+    `policies`: what each token may do; None: no access control. `buffer`: entries of the event
+    stream that are kept. `pace`: seconds for which clients gather news. `images`: those that can
+    be pulled; None: any. `hcl`: texts of jobs, and what they are in JSON. `limit`: connections of
+    one client at once.
+    """
+
+    region = "global"
+    version = "2.0.6"
+
+    def __init__(
+        self,
+        nodes: Sequence[dict[str, Any]] | None = None,
+        *,
+        policies: Mapping[str, Policy] | None = None,
+        buffer: int = 100,
+        preemption: bool = False,
+        pace: float = 0.02,
+        env: Mapping[str, str] | None = None,
+        images: frozenset[str] | None = None,
+        hcl: Mapping[str, Any] | None = None,
+        limit: int = 100,
+    ) -> None:
+        self.policies = policies
+        self._hcl = hcl or {}
+        self.requests: list[Request] = []
+        self.troubles = Troubles()
+        self.cluster = Cluster(
+            nodes or [node("node-1")],
+            buffer=buffer,
+            preemption=preemption,
+            pace=pace,
+            env={"PATH": os.environ["PATH"], **(env or {})},
+            images=images,
+        )
+        self._server = Server(self._answer, self.troubles, limit=limit)
+        self.address = self._server.address
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every task and every connection."""
+        self.cluster.close()
+        self._server.close()
+
+    @property
+    def state(self) -> State:
+        """What the cluster holds."""
+        return self.cluster.state
+
+    def spoil(self, method: str, path: str, **what: Any) -> Trouble:
+        """Let something go wrong; :class:`Trouble` says what can."""
+        trouble = Trouble(method, path, **what)
+        self.troubles.add(trouble)
+        return trouble
+
+    def asked(self, method: str, path: str) -> list[Request]:
+        """The requests whose method and path begin so."""
+        return [r for r in self.requests if r.method == method and r.path.startswith(path)]
+
+    def break_off(self) -> None:
+        """Break every connection."""
+        self._server.drop()
+
+    def regress(self) -> None:
+        """Come back as from an older snapshot: another index, no past, the same jobs."""
+        with self.state.changed:
+            self.state.index = 5
+            self.state.entries.clear()
+        self.break_off()
+
+    def silence(self) -> Iterator[bytes]:
+        """Nothing, until the agent ends."""
+        with self.state.changed:
+            self.state.changed.wait_for(lambda: self.state.closed)
+        yield from ()
+
+    def parsed(self, hcl: str) -> Answer:
+        """A job in HCL as JSON, of those that are known."""
+        if hcl in self._hcl:
+            return found(self._hcl[hcl])
+        return refused(400, "Failed to parse job: input.hcl: it is none that is known here")
+
+    def _answer(self, request: Request) -> Answer:
+        self.requests.append(request)
+        return routes.answer(self, request)

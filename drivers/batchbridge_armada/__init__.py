@@ -5,14 +5,16 @@
 ``jobspec``     submission -> what SubmitJobs takes, as JSON values, with the ``script``; pure
 ``submitting``  handing jobs over by the hundred
 ``snapshot``    what queries say, completed from the stream
-``translate``   what Armada says of a job -> observations; pure
+``translate``   what Armada says of a job -> observations; ``listing``: of a whole job set; pure
 ``ids``         what the ids of jobs and of messages tell; pure
 ``pages``       where a run's output is; ``logs``: its lines -> pages; pure
-``explain``     the scheduler's report -> why a job waits; pure
+``explain``     why a job is where it is; ``about``: what its pieces are called; pure
+``health``      what ``doctor`` looks at
+``identity``    who we are; ``oidc``, ``armadactl`` and ``fetched``: where our tokens are from
 ``refusals``    answers that are told apart
 ``api``         the calls; what it imports is there only once the first call is made:
 ``protocol``    Armada's messages and stubs, from its client library
-``channel``     connections: encryption, keepalive, who we are
+``channel``     connections: encryption and keepalive; ``stream``: one that goes on
 ``wire``        JSON values -> messages; ``loglines``: lines of output that need not be text
 ``replies``     gRPC's errors -> errors
 ==============  ===============================================================================

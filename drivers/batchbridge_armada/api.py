@@ -14,8 +14,9 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.wrappers_pb2 import StringValue
 
 from batchbridge.errors import ConfigError, LogsUnavailable
-from batchbridge_armada import replies, wire
-from batchbridge_armada.channel import Identity, Metadata, connect
+from batchbridge_armada import armadactl, replies, wire
+from batchbridge_armada.channel import connect
+from batchbridge_armada.identity import Identity, Metadata
 from batchbridge_armada.jobspec import CONTAINER
 from batchbridge_armada.loglines import parse_reply
 from batchbridge_armada.logs import LogReply
@@ -46,10 +47,15 @@ class Api:
     """One Armada, as one identity. Safe from several threads; connects at the first call."""
 
     def __init__(self, settings: ArmadaSettings) -> None:
-        self._settings = settings
-        self._identity = Identity(settings)
+        self._settings, source = armadactl.login(settings)
+        self._identity = Identity(self._settings, source)
         self._lock = threading.Lock()
         self._channels: dict[str, grpc.Channel] = {}
+
+    @property
+    def address(self) -> str:
+        """Where the server is."""
+        return self._settings.address
 
     def close(self) -> None:
         """Let go of every connection."""
@@ -168,7 +174,7 @@ class Api:
             errorIfMissing=False,
         )
         stub = event_pb2_grpc.EventStub(self._server())
-        return Stream(stub.GetJobSetEvents, request, self._identity, self._settings.address)
+        return Stream(stub.GetJobSetEvents, request, self._identity, self.address)
 
     def queue_exists(self, queue: str) -> bool:
         """Whether Armada has that queue."""
@@ -219,7 +225,7 @@ class Api:
         def ask(metadata: Metadata) -> Any:
             return method(request, timeout=self._settings.request_timeout, metadata=metadata)
 
-        return self._identified(ask, address or self._settings.address)
+        return self._identified(ask, address or self.address)
 
     def _identified(self, ask: Callable[[Metadata], T], address: str) -> T:
         value = self._identity.credential()
@@ -232,7 +238,7 @@ class Api:
             return _translated(ask, self._identity.metadata(another), address)
 
     def _server(self) -> grpc.Channel:
-        return self._channel(self._settings.address, keepalive=True)
+        return self._channel(self.address, keepalive=True)
 
     def _channel(self, address: str, *, keepalive: bool) -> grpc.Channel:
         with self._lock:

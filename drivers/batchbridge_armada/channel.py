@@ -1,14 +1,12 @@
-"""Connections to Armada: encryption, keepalive, and who we are."""
+"""Connections to Armada: encryption and keepalive."""
 
 from __future__ import annotations
 
-from base64 import b64encode
 from pathlib import Path
 
 import grpc
 
 from batchbridge.errors import ConfigError
-from batchbridge.secrets import Credential
 from batchbridge_armada.settings import ArmadaSettings
 
 HERE = ("localhost", "127.0.0.1", "[::1]")
@@ -29,41 +27,6 @@ KEEPALIVE = [
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
 ]
-
-Metadata = tuple[tuple[str, str], ...]
-
-
-class Identity:
-    """Who we are, in the words of a call's metadata."""
-
-    def __init__(self, settings: ArmadaSettings) -> None:
-        self._user = settings.username
-        if self._user:
-            self._credential = Credential(
-                "password", settings.password, file=settings.password_file
-            )
-        else:
-            self._credential = Credential(
-                "token",
-                settings.token,
-                file=settings.token_file,
-                command=settings.token_command,
-            )
-
-    def credential(self) -> str | None:
-        """The password or token, read when first asked for."""
-        return self._credential.get()
-
-    def metadata(self, value: str | None) -> Metadata:
-        """What is sent along with a call, with that credential."""
-        if self._user:
-            pair = b64encode(f"{self._user}:{value or ''}".encode()).decode()
-            return (("authorization", f"basic {pair}"),)
-        return (("authorization", f"Bearer {value}"),) if value else ()
-
-    def refused(self, value: str | None) -> bool:
-        """The server did not accept `value`: whether another call may have more success."""
-        return self._credential.refused(value)
 
 
 def connect(settings: ArmadaSettings, address: str, *, keepalive: bool) -> grpc.Channel:

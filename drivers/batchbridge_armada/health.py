@@ -29,7 +29,7 @@ def checks(settings: ArmadaSettings, connect: Callable[[], Api]) -> Iterator[Che
     if not client.ok:
         return
     api = connect()
-    yield _check("Armada answers", lambda: _server(api, settings))
+    yield _check("Armada answers", lambda: _server(api))
     if settings.queue:
         yield _check("the queue is there", lambda: _queue(api, settings.queue))
     yield from _logs(api, settings)
@@ -52,9 +52,9 @@ def _version(name: str) -> str:
         return "(not installed)"
 
 
-def _server(api: Api, settings: ArmadaSettings) -> str:
+def _server(api: Api) -> str:
     api.health()
-    return settings.address
+    return api.address
 
 
 def _queue(api: Api, queue: str) -> str:

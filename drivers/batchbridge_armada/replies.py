@@ -20,7 +20,12 @@ from batchbridge.errors import (
 from batchbridge_armada.refusals import Missing, NoQueue, NotStarted, Refused, Unauthorized
 
 DENIED = ("cannot perform action", "permission denied", "unauthorized", "not authorized")
-UNTRUSTED = ("certificate_verify_failed", "ssl handshake", "tls handshake", "hostname mismatch")
+UNTRUSTED = (
+    "certificate_verify_failed",
+    "ssl handshake",
+    "tls handshake",
+    "hostname verification",
+)
 NOT_STARTED = ("is waiting to start", "containercreating", "podinitializing")
 
 

@@ -8,7 +8,31 @@ from typing import Any, Literal
 
 from batchbridge.driver import Duration, setting
 
-AUTHORITIES = ("token", "token_file", "token_command", "username")
+AUTHORITIES = (
+    "token",
+    "token_file",
+    "token_command",
+    "username",
+    "oidc_provider",
+    "armadactl_config",
+)
+
+
+ADDRESS = "localhost:50051"
+
+NEEDED = (
+    ("password", "username"),
+    ("password_file", "username"),
+    ("client_cert", "client_key"),
+    ("client_key", "client_cert"),
+    ("oidc_provider", "oidc_client_id"),
+    ("oidc_client_id", "oidc_provider"),
+    ("oidc_client_secret", "oidc_provider"),
+    ("oidc_client_secret_file", "oidc_provider"),
+    ("oidc_scopes", "oidc_provider"),
+    ("armadactl_context", "armadactl_config"),
+)
+"""Settings that mean nothing without another one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +40,7 @@ class ArmadaSettings:
     """Where Armada is and who asks."""
 
     address: str = setting(
-        "localhost:50051",
+        ADDRESS,
         help="host:port of the server's gRPC",
         address=True,
     )
@@ -40,6 +64,24 @@ class ArmadaSettings:
     username: str = setting("", help="user of basic authentication")
     password: str = setting("", help="password of basic authentication", secret=True)
     password_file: str = setting("", help="file with the password, read again when refused")
+    oidc_provider: str = setting(
+        "",
+        help="OpenID Connect provider that gives tokens for the client's credentials",
+        address=True,
+    )
+    oidc_client_id: str = setting("", help="who we are to the provider")
+    oidc_client_secret: str = setting("", help="the secret of that client", secret=True)
+    oidc_client_secret_file: str = setting("", help="file with the secret of that client")
+    oidc_scopes: str = setting("", help="scopes to ask the provider for, separated by spaces")
+    armadactl_config: str = setting(
+        "",
+        help="armadactl's configuration file: the address and who we are, e.g. ~/.armadactl.yaml",
+    )
+    armadactl_context: str = setting("", help="context of that file; empty: its current one")
+    allow_plain_credentials: bool = setting(
+        False,
+        help="let secrets of a job stand in its pod spec, where whoever may see the job sees them",
+    )
     binoculars: str = setting(
         "",
         help="host:port of Binoculars, which has the logs; {cluster_id} stands for the job's"
@@ -58,10 +100,11 @@ class ArmadaSettings:
         given = [name for name in AUTHORITIES if getattr(self, name)]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} exclude each other")
-        if (self.password or self.password_file) and not self.username:
-            raise ValueError("a password needs a username")
-        if bool(self.client_cert) != bool(self.client_key):
-            raise ValueError("client_cert and client_key go together")
+        for name, needed in NEEDED:
+            if getattr(self, name) and not getattr(self, needed):
+                raise ValueError(f"{name} needs {needed}")
+        if self.armadactl_config and self.address != ADDRESS:
+            raise ValueError("armadactl_config names the address; leave address out")
         if self.request_timeout <= 0:
             raise ValueError("request_timeout must be more than 0")
 

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from batchbridge_armada import replies
-from batchbridge_armada.channel import Identity
+from batchbridge_armada.identity import Identity
 from batchbridge_armada.protocol import event_pb2
 from batchbridge_armada.refusals import Unauthorized
 

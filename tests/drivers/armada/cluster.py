@@ -280,7 +280,7 @@ class Cluster:
     def _fail(self, job: Job, code: int, word: str, reason: str, cause: int = 0) -> None:
         status = event_pb2.ContainerStatus(name="main", exitCode=code, reason=word)
         with self.changed:
-            job.error = reason
+            job.error = job.error if job.over else reason
             self._end(
                 job, "FAILED", "failed", reason=reason, container_statuses=[status], cause=cause
             )

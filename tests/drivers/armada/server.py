@@ -29,11 +29,16 @@ Fault = Callable[[event_pb2.JobSetRequest, grpc.ServicerContext], None]
 
 class Armada:
     """A server on a free port of this machine. `faults` are called, once each, by GetJobSetEvents
-    before it answers; `cut` are numbers of messages after which an answer breaks off."""
+    before it answers; `cut` are numbers of messages after which an answer breaks off. With `token`
+    or `authorization` set, calls that do not bring it are refused.
+    """
 
-    def __init__(self, *, token: str = "", cpu: float = 16.0) -> None:
+    def __init__(
+        self, *, cpu: float = 16.0, credentials: grpc.ServerCredentials | None = None
+    ) -> None:
         self.cluster = Cluster(cpu)
-        self.token = token
+        self.token = ""
+        self.authorization = ""
         self.calls: list[tuple[str, object]] = []
         self.faults: list[Fault] = []
         self.cut: list[int] = []
@@ -45,8 +50,13 @@ class Armada:
         event_pb2_grpc.add_EventServicer_to_server(_Events(self), self._server)
         job_pb2_grpc.add_JobsServicer_to_server(_Jobs(self), self._server)
         self._server.add_generic_rpc_handlers(_others(self))
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self.address = f"127.0.0.1:{self._listen(credentials)}"
         self._server.start()
+
+    def _listen(self, credentials: grpc.ServerCredentials | None) -> int:
+        if credentials is None:
+            return self._server.add_insecure_port("127.0.0.1:0")
+        return self._server.add_secure_port("127.0.0.1:0", credentials)
 
     def close(self) -> None:
         """End every job and every call."""
@@ -60,14 +70,16 @@ class Armada:
 
 
 class _Watchman(grpc.ServerInterceptor):
-    """Refuses who has not the token."""
+    """Refuses who has not the token, or is not the one that is waited for."""
 
     def __init__(self, armada: Armada) -> None:
         self._armada = armada
 
     def intercept_service(self, continuation, details):
         given = dict(details.invocation_metadata).get("authorization", "")
-        if self._armada.token and given != f"Bearer {self._armada.token}":
+        token = self._armada.token and f"Bearer {self._armada.token}"
+        wanted = self._armada.authorization or token
+        if wanted and given != wanted:
             return grpc.unary_unary_rpc_method_handler(_unauthenticated)
         return continuation(details)
 

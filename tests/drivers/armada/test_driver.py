@@ -10,7 +10,6 @@ import pytest
 
 from batchbridge import Client
 from batchbridge.errors import (
-    AuthError,
     ConfigError,
     CursorExpired,
     KeyConflict,
@@ -311,40 +310,6 @@ def test_without_an_address_logs_are_unavailable(armada):
     over(armada, receipt.id)
     with pytest.raises(LogsUnavailable, match="cluster-1"):
         page(driver, receipt.id)
-    driver.close()
-
-
-# -- who asks -------------------------------------------------------------------------------------
-
-
-def test_a_token_file_is_read_again_when_the_token_is_refused(armada, tmp_path):
-    file = tmp_path / "token"
-    file.write_text("old\n")
-    armada.token = "old"
-    settings = {"address": armada.address, "queue": QUEUE, "token_file": str(file)}
-    driver = ArmadaDriver(ArmadaDriver.Settings(**settings))
-    submit(driver, submission("k1"))
-    armada.token = "new"
-    with pytest.raises(AuthError, match="refused the credential"):
-        submit(driver, submission("k2"))
-    file.write_text("new\n")
-    (receipt,) = submit(driver, submission("k2"))
-    assert receipt.id
-    driver.close()
-
-
-def test_a_refused_stream_is_an_auth_error_and_the_next_has_another_token(armada, tmp_path):
-    file = tmp_path / "token"
-    file.write_text("old")
-    armada.token = "new"
-    settings = {"address": armada.address, "queue": QUEUE, "token_file": str(file)}
-    driver = ArmadaDriver(ArmadaDriver.Settings(**settings))
-    with closing(driver.watch(SCOPE, None, list)) as batches, pytest.raises(AuthError):
-        until(lambda: next(batches).observations)
-    file.write_text("new")
-    armada.cluster.say(*SCOPE, queued=event_pb2.JobQueuedEvent(job_id="j", created=now()))
-    with closing(driver.watch(SCOPE, None, list)) as batches:
-        until(lambda: next(batches).observations)
     driver.close()
 
 

@@ -1,0 +1,101 @@
+"""A real Armada: the one that ``localdev/armada up`` has started, and said so in the environment.
+
+What only one kind of it can show is skipped on the other, with the kind in the reason.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from batchbridge import Client
+from batchbridge.client import Job
+from batchbridge_armada import ArmadaDriver
+from batchbridge_armada.settings import ArmadaSettings
+from localdev.armada_ready import STATE_VARIABLE, settings_of
+from localdev.armada_state import Stack, load
+
+MODEST = {"image": "busybox", "cpu": 0.1, "memory": "64M"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this directory is live, and takes as long as an engine does."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.live)
+            item.add_marker(pytest.mark.timeout(600))
+
+
+@pytest.fixture(scope="session")
+def state() -> Path:
+    """Where ``localdev/armada`` keeps what it has started."""
+    named = os.environ.get(STATE_VARIABLE, "")
+    if not named:
+        pytest.skip(f'{STATE_VARIABLE} names no Armada: eval "$(localdev/armada up …)"')
+    return Path(named)
+
+
+@pytest.fixture(scope="session")
+def stack(state: Path) -> Stack:
+    """What runs."""
+    there = load(state)
+    assert there is not None, f"{state} has no Armada: localdev/armada up"
+    assert not there.dead()
+    return there
+
+
+@pytest.fixture(scope="session")
+def fake(stack: Stack) -> Stack:
+    """One whose pods are only waited for."""
+    if stack.kind != "fake-executor":
+        pytest.skip(f"only a fakeexecutor shows it; this is {stack.kind}")
+    return stack
+
+
+@pytest.fixture(scope="session")
+def real(stack: Stack) -> Stack:
+    """One with Armada's executor and Binoculars, which runs commands."""
+    if stack.kind == "fake-executor":
+        pytest.skip("only a real executor shows it; this is a fakeexecutor")
+    return stack
+
+
+@pytest.fixture
+def settings(stack: Stack) -> ArmadaSettings:
+    """How it is reached."""
+    return settings_of(stack)
+
+
+@pytest.fixture
+def client(settings: ArmadaSettings) -> Iterator[Client]:
+    """A client of it that keeps no journal."""
+    with Client(driver=ArmadaDriver(settings), journal=False) as client:
+        yield client
+
+
+class Submit:
+    """Submits one job after another to one client, into one job set; cancels what goes on."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.job_set = f"live-{uuid4().hex}"
+        self.jobs: list[Job] = []
+
+    def __call__(self, command: Any = "true", **fields: Any) -> Job:
+        form = {**MODEST, "job_set": self.job_set, **fields}
+        self.jobs.append(self.client.submit(command, **form))
+        return self.jobs[-1]
+
+
+@pytest.fixture
+def submit(client: Client) -> Iterator[Submit]:
+    """``submit("exit 3", timeout=5)``: a job that the test need not cancel."""
+    submit = Submit(client)
+    yield submit
+    client.cancel([job for job in submit.jobs if not job.done()], reason="the test is over")

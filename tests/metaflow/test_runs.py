@@ -10,6 +10,13 @@ import pytest
 
 from metaflow_extensions.batchbridge.plugins import runs
 from metaflow_extensions.batchbridge.plugins.runs import Run, Task
+from metaflow_extensions.batchbridge.plugins.targets import Target
+
+TARGETS = (
+    Target("local_batch", "local"),
+    Target("armada", "armada", told=(("address.host", "there"), ("address.port", 1)), job_set="s"),
+    Target("batchbridge", None),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +27,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run() -> Run:
-    return runs.launched_here("MyFlow", "17", ("local", None))
+    return runs.launched_here("MyFlow", "17", TARGETS)
 
 
 def test_a_jobs_name_tells_its_attempt(run: Run) -> None:
@@ -61,19 +68,42 @@ def test_an_abandoned_run_is_found_until_it_is_forgotten(run: Run, state: Path) 
 
 def test_half_a_record_and_a_foreign_one_are_passed_over(run: Run, state: Path) -> None:
     (state / "metaflow").mkdir()
-    for number, text in enumerate(("", "{", "[]", '{"flow": "MyFlow"}', '{"profiles": 3}')):
+    for number, text in enumerate(("", "{", "[]", '{"flow": "MyFlow"}', '{"targets": 3}')):
         (state / "metaflow" / f"MyFlow.{number}.json").write_text(text)
     assert list(runs.abandoned("MyFlow")) == []
 
 
 def test_references_are_kept_for_engines_that_do_not_list(run: Run) -> None:
     runs.remember(run)
-    assert runs.remembered_jobs(run) == []
+    assert runs.remembered_jobs(run) == {}
     for number in (0, 1):
         runs.remember_job(run, Task("train", "5", number), f"tsp://here/{number}")
-    assert runs.remembered_jobs(run) == [
-        ("MyFlow.17.train.5.0", "tsp://here/0"),
-        ("MyFlow.17.train.5.1", "tsp://here/1"),
-    ]
+    assert runs.remembered_jobs(run) == {
+        "tsp://here/0": "MyFlow.17.train.5.0",
+        "tsp://here/1": "MyFlow.17.train.5.1",
+    }
     runs.forget(run)
-    assert runs.remembered_jobs(run) == []
+    assert runs.remembered_jobs(run) == {}
+
+
+def test_a_key_is_one_attempts_of_one_launcher_over_one_datastore(run: Run) -> None:
+    task, here = Task("train", "5", 0), {"launch": "a", "user": "me", "root": "s3://here"}
+    key = runs.key(run, task, **here)
+    assert key == runs.key(replace(run, pid=1), task, **here)
+    assert key.startswith("mf-MyFlow.17.train.5.0-")
+    others = [
+        runs.key(run, replace(task, attempt=1), **here),
+        runs.key(run, replace(task, task_id="6"), **here),
+        runs.key(run, replace(task, step="test"), **here),
+        runs.key(replace(run, run_id="18"), task, **here),
+        *(runs.key(run, task, **{**here, name: "other"}) for name in here),
+    ]
+    assert len({key, *(other.rpartition("-")[2] for other in others)}) == 1 + len(others)
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [("train", "train"), ("a b@c.d", "a_b_c.d"), ("-x-", "x"), ("y" * 80, "y" * 63)],
+)
+def test_a_label_is_what_every_engine_takes(value: str, label: str) -> None:
+    assert runs.label(value) == label

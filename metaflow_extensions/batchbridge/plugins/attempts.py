@@ -77,5 +77,5 @@ def _without_local(top: Sequence[str]) -> list[str]:
 def interpreter(attempt: Attempt, *, container: bool) -> str:
     """The Python that runs the step; on a host like this one, the one that runs this."""
     default = "python" if container else sys.executable
-    chosen = attempt.decorator.attributes["executable"] or default
+    chosen = attempt.decorator.told.get("own.executable", default)
     return str(attempt.decorator.environment.executable(attempt.step, chosen))

@@ -1,30 +1,29 @@
-"""The decorators' attributes: what they may be, and the form of a job that they ask for."""
+"""The decorators' attributes, and the form of a job that they ask for beside @resources."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from metaflow import metaflow_config
 from metaflow.exception import MetaflowException
 
-DEFAULTS: dict[str, Any] = {
-    "cpu": None,
-    "memory": None,
-    "disk": None,
-    "gpu": None,
-    "image": None,
-    "executable": None,
-    "queue_timeout": None,
-    "secrets": None,
-    "options": None,
-}
-"""What every name takes. ``None``: the engine's default."""
+from . import readers
+from .tables import Engine, Told
 
-RESOURCES = ("cpu", "memory", "disk", "gpu")
-TABLES = ("options", "secrets")
-MEGABYTE = 2**20
+RESOURCES: Mapping[str, Callable[[str, Any], Any]] = {
+    "cpu": readers.number,
+    "memory": readers.megabytes,
+    "disk": readers.megabytes,
+    "gpu": readers.whole,
+}
+"""What @resources names, and how it is read."""
+
+CPU = ("cpu", "options.cpu_mhz", "options.cores")
+"""The ways of asking for processors; they exclude each other."""
+
 UNSAFE = frozenset('",=$`\\')
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 SLACK = 60
@@ -40,13 +39,17 @@ class BatchBridgeException(MetaflowException):
         super().__init__(message)  # type: ignore[no-untyped-call]
 
 
-def write_table(name: str, value: Any) -> str | None:
-    """A table as JSON that survives ``--with``, which splits at commas and unescapes quotes.
+def write_structure(name: str, value: Any) -> str | None:
+    """A list or table as JSON that survives ``--with``, which splits at commas and unescapes.
 
-    Raises ValueError where the value is no table.
+    Other text stays as it is. Raises ValueError for what is neither.
     """
-    table = read_table(name, value)
-    return _STRING.sub(_escape, json.dumps(table)) if table else None
+    if value is None:
+        return None
+    found = readers.structure(name, value)
+    if isinstance(found, str):
+        return found
+    return _STRING.sub(_escape, json.dumps(found)) if found else None
 
 
 def _escape(literal: re.Match[str]) -> str:
@@ -57,75 +60,60 @@ def _character(one: str) -> str:
     return f"\\u{ord(one):04x}" if one in UNSAFE or one < " " else json.dumps(one)[1:-1]
 
 
-def read_table(name: str, value: Any) -> dict[str, Any]:
-    """The table that a decorator's attribute holds: a dict, JSON text of one, or nothing.
-
-    Raises ValueError otherwise.
-    """
-    try:
-        table = json.loads(value) if isinstance(value, str) else value
-    except ValueError:
-        table = value
-    if table is None or isinstance(table, dict):
-        return dict(table or {})
-    raise ValueError(f"{name}={value!r} is no dictionary, nor JSON of one")
+def configuration(engine: Engine) -> dict[str, Any]:
+    """What Metaflow's configuration says of that engine."""
+    return {name: vars(metaflow_config).get(name) for name in engine.variables}
 
 
-def job_form(
+def asked(
+    engine: Engine,
     attributes: Mapping[str, Any],
     resources: Mapping[str, Any],
+    config: Mapping[str, Any],
     *,
-    run_limit: int,
-    decorator_wins: bool,
     at: str,
-) -> dict[str, Any]:
-    """The fields of a job that the attributes and @resources ask for, for `JobSpec.parse`.
+) -> Told:
+    """Everything that a step asks for, by its place: the decorator over @resources over `config`.
 
-    Memory and disk are megabytes, as everywhere in Metaflow. The run limit is always set. `at`
-    says, in an error, which step is meant.
+    `at` says, in an error, which step is meant.
     """
     try:
-        numbers = _numbers(attributes, resources, decorator_wins=decorator_wins)
-        tables = {name: read_table(name, attributes.get(name)) for name in TABLES}
+        own, hinted = engine.asked(attributes), _hinted(resources)
+        if len({*CPU} & own.keys()) > 1:
+            raise ValueError("cpu and cores exclude each other")
+        if not engine.decorator_wins:
+            own |= {name: max(own[name], hinted[name]) for name in own.keys() & hinted.keys()}
+        return laid(laid(engine.configured(config), hinted), own)
     except ValueError as error:
         raise BatchBridgeException(f"{at}: {error}") from None
-    image = attributes.get("image")
-    form = {
-        **numbers,
-        **tables,
-        "image": None if image is None else str(image),
-        "queue_timeout": attributes.get("queue_timeout"),
-        "timeout": run_limit + SLACK,
-    }
-    return {name: value for name, value in form.items() if value not in (None, {})}
 
 
-def _numbers(
-    attributes: Mapping[str, Any], resources: Mapping[str, Any], *, decorator_wins: bool
-) -> dict[str, float | int]:
-    """The resources, in the units of a job: the larger of both, unless the decorator wins."""
-    asked = {name: _number(name, attributes.get(name)) for name in RESOURCES}
-    hinted = {name: _number(name, resources.get(name)) for name in RESOURCES}
-    if decorator_wins:
-        hinted = {name: hinted[name] for name in RESOURCES if asked[name] is None}
-    larger = {
-        name: max(present)
-        for name in RESOURCES
-        if (present := [v for v in (asked[name], hinted.get(name)) if v is not None])
-    }
-    for name in ("memory", "disk"):
-        if name in larger:
-            larger[name] *= MEGABYTE
+def laid(below: Told, above: Told) -> Told:
+    """`above` over `below`; one way of asking for processors takes the place of another."""
+    hidden = {*CPU} if above.keys() & {*CPU} else set()
+    return {place: value for place, value in below.items() if place not in hidden} | above
+
+
+def _hinted(resources: Mapping[str, Any]) -> Told:
+    """What @resources asks for: cores and megabytes, whatever the engine."""
     return {
-        name: value if name == "cpu" else int(value)
-        for name, value in larger.items()
-        if not (name == "gpu" and value == 0)
+        name: read(name, resources[name])
+        for name, read in RESOURCES.items()
+        if resources.get(name) not in (None, "")
     }
 
 
-def _number(name: str, value: Any) -> float | None:
-    try:
-        return None if value in (None, "") else float(value)
-    except (TypeError, ValueError):
-        unit = " of megabytes" if name in ("memory", "disk") else ""
-        raise ValueError(f"{name}={value!r} is no number{unit}") from None
+def job_form(told: Told, *, run_limit: int) -> dict[str, Any]:
+    """The fields of a job out of what a step asks for, for `JobSpec.parse`.
+
+    Sizes are bytes. The run limit is always set.
+    """
+    fields = {place: value for place, value in told.items() if "." not in place}
+    options = {
+        place.removeprefix("options."): value
+        for place, value in told.items()
+        if place.startswith("options.")
+    }
+    form = {**fields, "options": options, "timeout": run_limit + SLACK}
+    form["gpu"] = form.get("gpu") or None
+    return {name: value for name, value in form.items() if value not in (None, {})}

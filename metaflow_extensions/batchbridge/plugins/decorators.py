@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from metaflow import metaflow_config
@@ -16,38 +17,33 @@ from metaflow.decorators import StepDecorator
 from metaflow.plugins.timeout_decorator import get_run_time_limit_for_task
 
 from . import job_metadata
-from .attributes import DEFAULTS, TABLES, BatchBridgeException, job_form, write_table
+from .attributes import (
+    BatchBridgeException,
+    asked,
+    configuration,
+    job_form,
+    write_structure,
+)
+from .engines import ARMADA, BATCHBRIDGE, LOCAL, NOMAD
 from .refusals import Setting, command_words, objection
+from .tables import Engine
+from .targets import Target
 
-PARAMETERS = """
-    Parameters
-    ----------
-    cpu : float, optional
-        Cores. Where @resources names another number, the larger one counts.
-    memory : int, optional
-        Megabytes.
-    disk : int, optional
-        Megabytes.
-    gpu : int, optional
-        Devices.
-    image : str, optional
-        Container image, where the engine runs containers.
-    executable : str, optional
-        The Python that runs the step; default: this one, or ``python`` in a container.
-    queue_timeout : float or str, optional
-        Seconds, or e.g. ``"10m"``, that the job may wait before it starts.
-    secrets : dict, optional
-        NAME -> source (``env:NAME``, ``file:PATH``, ``command:CMD``) of what the step may know.
-    options : dict, optional
-        What the driver offers beyond this; see ``batchbridge submit --backend NAME --help``."""
-"""What every name takes, for its documentation."""
+
+def documented(what: str, engine: Engine) -> str:
+    """The documentation of a decorator, its attributes from the engine's table."""
+    lines = [f"{what}\n", "Parameters", "----------"]
+    for one in engine.attributes:
+        if one.name:
+            lines += [f"{one.name} : {one.kind}, optional", f"    {one.help}"]
+    return "\n".join(lines)
 
 
 class BridgeDecorator(StepDecorator):
     """Run a step as a batch job. The names below differ in which engine they mean."""
 
-    decorator_wins: ClassVar[bool] = False
-    """Whether this decorator's numbers count even where those of @resources are larger."""
+    engine: ClassVar[Engine]
+    """What the name takes, and how that is understood."""
 
     backend: ClassVar[str | None]
     """The engine where no profile is named; None: the configured default."""
@@ -58,20 +54,31 @@ class BridgeDecorator(StepDecorator):
     Where a key is one job and a submit takes milliseconds, the job starts while that process does.
     """
 
-    attribute: ClassVar[str] = "profile"
-    """The attribute that names the profile."""
-
-    @property
-    def profile(self) -> str | None:
-        """The profile, or the engine, that the step's job is submitted to."""
-        return self.attributes[self.attribute] or self.backend
-
     def _init(self) -> None:
         try:
-            for table in TABLES:
-                self.attributes[table] = write_table(table, self.attributes[table])
+            for name in self.engine.structured:
+                self.attributes[name] = write_structure(name, self.attributes[name])
         except ValueError as error:
             raise BatchBridgeException(f"@{self.name}: {error}") from None
+
+    @property
+    def target(self) -> Target:
+        """Where the step's job is submitted to, as far as the step itself says so."""
+        own = self.engine.asked(self.attributes)
+        profile = own.get("own.profile")
+        return replace(
+            self.usual_target(),
+            profile=profile or self.backend,
+            named=profile is not None,
+            told=tuple(sorted(self.engine.reach(own).items())),
+            job_set=self.told.get("own.job_set"),
+        )
+
+    @classmethod
+    def usual_target(cls) -> Target:
+        """Where the jobs of a step go that says nothing of it."""
+        configured = cls.engine.configured(configuration(cls.engine))
+        return Target(cls.engine.name, cls.backend, job_set=configured.get("own.job_set"))
 
     # -- in the launcher, in each step's process here, and in the job --------------------------
 
@@ -95,13 +102,14 @@ class BridgeDecorator(StepDecorator):
         self.variables = {name: str(value) for name, value in variables.items()}
         pause = found.get("retry", {}).get("minutes_between_retries")
         self.minutes_between_retries = float(pause or 0)
-        self.form = job_form(
+        self.told = asked(
+            self.engine,
             self.attributes,
             found.get("resources", {}),
-            run_limit=get_run_time_limit_for_task(decorators),
-            decorator_wins=self.decorator_wins,
+            configuration(self.engine),
             at=f"@{self.name} on the step {step_name}",
         )
+        self.form = job_form(self.told, run_limit=get_run_time_limit_for_task(decorators))
 
     def _refuse(
         self, step: str, others: dict[str, dict[str, Any]], environment: str, *, parallel: bool
@@ -153,7 +161,7 @@ class BridgeDecorator(StepDecorator):
         """Turn ``step`` into ``NAME step``; the fallback of @catch stays here."""
         task_id = str(cli_args.command_options["task-id"])
         if retry_count > max_user_code_retries:
-            self.launch.confirm_ended(self.profile, self.step, task_id, retry_count)
+            self.launch.confirm_ended(self.target, self.step, task_id, retry_count)
             return
         cli_args.commands = self.launch.commands(self, cli_args, task_id, retry_count)
 
@@ -208,63 +216,38 @@ def _remove(scratch: str, owner: int) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-WITH_PROFILE: dict[str, Any] = {"profile": None, **DEFAULTS}
-WITH_BACKEND: dict[str, Any] = {"backend": None, **DEFAULTS}
-
-
 # Metaflow calls `init` only where a class has its own, so each name carries it.
 
 
 class LocalBatchDecorator(BridgeDecorator):
-    __doc__ = f"""Run a step as a job on this machine, in the queue that all submitters share.
-    {PARAMETERS}
-    profile : str, default "local"
-        A profile of the local driver.
-    """
-
-    name = "local_batch"
-    backend = "local"
+    __doc__ = documented(
+        "Run a step as a job on this machine, in the queue that all submitters share.", LOCAL
+    )
+    name, engine, backend = "local_batch", LOCAL, "local"
     head_start = True
-    defaults = WITH_PROFILE
+    defaults = LOCAL.defaults
     init = BridgeDecorator._init
 
 
 class NomadDecorator(BridgeDecorator):
-    __doc__ = f"""Run a step as a job of a Nomad cluster.
-    {PARAMETERS}
-    profile : str, default "nomad"
-        A profile of the Nomad driver.
-    """
-
-    name = "nomad"
-    backend = "nomad"
-    defaults = WITH_PROFILE
+    __doc__ = documented("Run a step as a job of a Nomad cluster.", NOMAD)
+    name, engine, backend = "nomad", NOMAD, "nomad"
+    defaults = NOMAD.defaults
     init = BridgeDecorator._init
 
 
 class ArmadaDecorator(BridgeDecorator):
-    __doc__ = f"""Run a step as a job of Armada.
-    {PARAMETERS}
-    profile : str, default "armada"
-        A profile of the Armada driver.
-    """
-
-    name = "armada"
-    backend = "armada"
-    defaults = WITH_PROFILE
+    __doc__ = documented("Run a step as a job of Armada.", ARMADA)
+    name, engine, backend = "armada", ARMADA, "armada"
+    defaults = ARMADA.defaults
     init = BridgeDecorator._init
 
 
 class BatchBridgeDecorator(BridgeDecorator):
-    __doc__ = f"""Run a step as a job of the engine, or the profile, that ``backend`` names.
-    {PARAMETERS}
-    backend : str, optional
-        A driver's or a profile's name; default: ``METAFLOW_BATCHBRIDGE_BACKEND``, else the
-        profile that ``batchbridge`` uses by default.
-    """
-
-    name = "batchbridge"
+    __doc__ = documented(
+        "Run a step as a job of the engine, or the profile, that ``backend`` names.", BATCHBRIDGE
+    )
+    name, engine = "batchbridge", BATCHBRIDGE
     backend = vars(metaflow_config)["BATCHBRIDGE_BACKEND"]  # ../config puts it there
-    attribute = "backend"
-    defaults = WITH_BACKEND
+    defaults = BATCHBRIDGE.defaults
     init = BridgeDecorator._init

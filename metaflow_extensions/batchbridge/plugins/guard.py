@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .runs import Run
+    from .targets import Target
 
 DONE = b"done"
 
@@ -46,32 +47,30 @@ class Guard:
 
 def main() -> None:
     """Wait for the launcher's end, then for the end of its jobs."""
-    form = json.loads(sys.argv[1])
     if sys.stdin.buffer.read() == DONE:
         return
     from .runs import Run
 
-    sweep(Run(**{**form, "profiles": tuple(form["profiles"])}))
+    sweep(Run.of(json.loads(sys.argv[1])))
 
 
 def sweep(run: Run) -> None:
     """End the jobs of a run whose launcher is gone, and forget the run when that is confirmed."""
     from . import runs
 
-    confirmed = [_end_all(run, profile) for profile in run.profiles]
+    confirmed = [_end_all(run, target) for target in run.targets]
     time.sleep(QUIET)
-    confirmed += [_end_all(run, profile) for profile in run.profiles]
+    confirmed += [_end_all(run, target) for target in run.targets]
     if all(confirmed):
         runs.forget(run)
 
 
-def _end_all(run: Run, profile: str | None) -> bool:
-    from batchbridge import Client
-
+def _end_all(run: Run, target: Target) -> bool:
     from . import jobs
+    from .clients import connect
 
-    with Client(profile, journal=False) as client:
-        find, reason = partial(jobs.live, client, run), "the run's launcher is gone"
+    with connect(target) as client:
+        find, reason = partial(jobs.live, client, run, target.job_set), "the run's launcher is gone"
         return jobs.end(client, find, reason=reason, patience=PATIENCE)
 
 

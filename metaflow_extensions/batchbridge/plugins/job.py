@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from batchbridge import JobSpec
-from batchbridge.driver import Capabilities
+from collections.abc import Mapping
+from typing import Any
 
-from . import boot_plan, task_env
+from batchbridge import JobSpec, submit
+from batchbridge.settings import Resolved
+
+from . import boot_plan, runs, task_env
 from .attempts import Attempt, interpreter
+from .images import contained, with_image
 from .runs import Run, Task
 
 
@@ -20,9 +24,19 @@ def task_of(attempt: Attempt) -> Task:
     return Task(attempt.step, attempt.order.task_id, attempt.order.attempt)
 
 
-def job_spec(attempt: Attempt, has: Capabilities) -> JobSpec:
-    """The job of this attempt, for an engine that has these capabilities."""
-    form = dict(attempt.decorator.form)
+def wanted(decorator: Any, resolved: Resolved) -> tuple[dict[str, Any], bool]:
+    """The form of the jobs of a step, but for what makes each a job; whether they are contained."""
+    engine = decorator.engine
+    inside = contained(engine.contained, decorator.form, resolved)
+    if not (inside and engine.contained):
+        return dict(decorator.form), inside
+    return with_image(decorator.form, resolved, decorator.told.get("own.image")), inside
+
+
+def job_spec(attempt: Attempt, resolved: Resolved) -> JobSpec:
+    """The job of this attempt on that engine. Raises SpecError, Unsupported."""
+    has = resolved.driver_cls.capabilities
+    form, container = wanted(attempt.decorator, resolved)
     form["secrets"] = task_env.secret_sources(
         form.get("secrets", {}),
         plain=attempt.decorator.variables,
@@ -31,12 +45,12 @@ def job_spec(attempt: Attempt, has: Capabilities) -> JobSpec:
         safe=has.secrets,
     )
     if has.labels:
-        form["labels"] = _labels(attempt)
+        form["labels"] = {**form.get("labels", {}), **_labels(attempt)}
     form["env"] = _variables(attempt)
     form["name"] = run_of(attempt).job_name(task_of(attempt))
-    form["job_set"] = run_of(attempt).job_set
-    form["command"] = _command(attempt, container=has.image)
-    return JobSpec.parse(form)
+    form["job_set"] = attempt.decorator.target.job_set or run_of(attempt).job_set
+    form["command"] = _command(attempt, container=container)
+    return submit.checked(resolved, form)
 
 
 def _command(attempt: Attempt, *, container: bool) -> list[str]:
@@ -71,9 +85,9 @@ def _variables(attempt: Attempt) -> dict[str, str]:
     }
 
 
-def _labels(attempt: Attempt) -> dict[str, str]:
+def _labels(attempt: Attempt) -> Mapping[str, str]:
     task = task_of(attempt)
-    return {
+    facts = {
         "metaflow.flow": attempt.flow,
         "metaflow.run": attempt.order.run_id,
         "metaflow.step": task.step,
@@ -81,3 +95,30 @@ def _labels(attempt: Attempt) -> dict[str, str]:
         "metaflow.attempt": str(task.attempt),
         "metaflow.user": attempt.order.user,
     }
+    return {name: runs.label(value) for name, value in facts.items()}
+
+
+def summary(spec: JobSpec, resolved: Resolved) -> str:
+    """What the job asks for, for people: ``cpu 2000 MHz, memory 512 MB``."""
+    amounts = {
+        "cpu": _processors(spec, resolved),
+        "memory": _megabytes(spec.memory),
+        "disk": _megabytes(spec.disk),
+        "gpu": spec.gpu,
+        "image": spec.image,
+        "driver": spec.options.get("driver"),
+        "template": spec.options.get("template"),
+    }
+    return ", ".join(f"{name} {value}" for name, value in amounts.items() if value)
+
+
+def _processors(spec: JobSpec, resolved: Resolved) -> str | None:
+    mhz, cores = spec.options.get("cpu_mhz"), spec.options.get("cores")
+    per_core = getattr(resolved.settings, "mhz_per_core", None)
+    if mhz or cores or spec.cpu is None:
+        return f"{mhz} MHz" if mhz else f"{cores} whole cores" if cores else None
+    return f"{spec.cpu * per_core:.0f} MHz" if per_core else f"{spec.cpu:g} cores"
+
+
+def _megabytes(size: int | None) -> str | None:
+    return None if size is None else f"{size / 2**20:g} MB"

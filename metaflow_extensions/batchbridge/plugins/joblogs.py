@@ -53,8 +53,9 @@ class Lines:
 class JobLogs:
     """Shows and keeps the output of one attempt. A context manager: its end keeps the rest."""
 
-    def __init__(self, task_datastore: Any) -> None:
+    def __init__(self, task_datastore: Any, *, shown: bool = True) -> None:
         self._datastore = task_datastore
+        self._shown = shown
         self._scratch = tempfile.TemporaryDirectory(prefix="batchbridge-logs-")
         self._paths = {stream: Path(self._scratch.name) / stream for stream in STREAMS}
         self._files: dict[str, IO[bytes]] = {s: p.open("wb") for s, p in self._paths.items()}
@@ -98,6 +99,8 @@ class JobLogs:
         self._files[stream].write(stamped)
         self._files[stream].flush()
         self._news.set()
+        if not self._shown:
+            return
         shown = (sys.stdout if stream == "stdout" else sys.stderr).buffer
         with contextlib.suppress(BrokenPipeError):  # whoever watched is gone; see `stops`
             shown.write(stamped)

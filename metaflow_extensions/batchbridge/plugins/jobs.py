@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from batchbridge import Client, Job, refresh
-from batchbridge.errors import NoSuchJob, TransportError, Unsupported, WaitTimeout
+from batchbridge.errors import NoSuchJob, TransportError, WaitTimeout
 
 from . import runs
 from .runs import Run, Task
@@ -17,15 +17,34 @@ PAUSE = 0.5
 Find = Callable[[], list[Job]]
 
 
-def live(client: Client, run: Run) -> list[Job]:
-    """The run's jobs on this client's engine that have not ended.
+def of_run(client: Client, run: Run, job_set: str | None = None) -> list[Job]:
+    """The run's jobs on this client's engine, those that have ended too.
 
     An engine that lists its jobs is asked; of another, the jobs that this machine submitted are.
+    `job_set` is where the run's jobs are, if not in its own.
     """
     if client.driver.capabilities.list != "absent":
-        return going(client.list(run.job_set))
-    remembered = runs.remembered_jobs(run)
-    return [job for name, ref in remembered if _held(job := client.attach(ref, name=name))]
+        return [job for job in client.list(job_set or run.job_set) if run.has(job.name)]
+    return held(client, runs.remembered_jobs(run))
+
+
+def of_runs(client: Client, flow: str, user: str | None) -> list[Job]:
+    """The jobs of all runs of that flow, by that user (None: anybody); of an engine that lists."""
+    engine = client.engine
+    found = [
+        engine.job(engine.ref(listed.scope, listed.seen.id), name=listed.name)
+        for listed in engine.driver.list(None, None)
+        if listed.name.startswith(f"{flow}.")
+        and runs.task_of(listed.name)
+        and (user is None or listed.labels.get("metaflow.user", listed.user) == runs.label(user))
+    ]
+    refresh(found)
+    return found
+
+
+def live(client: Client, run: Run, job_set: str | None = None) -> list[Job]:
+    """The run's jobs that have not ended."""
+    return going(of_run(client, run, job_set))
 
 
 def going(found: Iterable[Job]) -> list[Job]:
@@ -33,30 +52,21 @@ def going(found: Iterable[Job]) -> list[Job]:
     return [job for job in found if not job.done()]
 
 
-def _held(job: Job) -> bool:
-    """Whether the engine knows it, and that it has not ended."""
+def held(client: Client, refs: Mapping[str, str]) -> list[Job]:
+    """The jobs of these references, each with its name, that the engine knows."""
+    found = [client.attach(ref, name=name) for ref, name in refs.items()]
+    return [job for job in found if _is_held(job)]
+
+
+def _is_held(job: Job) -> bool:
     try:
-        return not job.refresh().terminal
+        job.refresh()
     except NoSuchJob:
         return False
+    return True
 
 
-def live_of(client: Client, flow: str, user: str | None) -> list[Job]:
-    """The jobs of all runs of that flow, by that user, that have not ended."""
-    engine = client.engine
-    if engine.driver.capabilities.list != "all":
-        raise Unsupported(f"{engine.driver.name} cannot list its jobs", remedy="name a --run-id")
-    found = [
-        engine.job(engine.ref(listed.scope, listed.seen.id), name=listed.name)
-        for listed in engine.driver.list(None, None)
-        if listed.job_set.startswith(f"mf.{flow}.")
-        and user in (None, listed.labels.get("metaflow.user", listed.user))
-    ]
-    refresh(found)
-    return going(found)
-
-
-def earlier(client: Client, run: Run, task: Task) -> list[Job]:
+def earlier(client: Client, run: Run, task: Task, job_set: str | None = None) -> list[Job]:
     """The jobs of earlier attempts at that task that have not ended."""
 
     def precedes(job: Job) -> bool:
@@ -64,7 +74,7 @@ def earlier(client: Client, run: Run, task: Task) -> list[Job]:
         same = other and (other.step, other.task_id) == (task.step, task.task_id)
         return bool(other and same and other.attempt < task.attempt)
 
-    return [job for job in live(client, run) if precedes(job)]
+    return [job for job in live(client, run, job_set) if precedes(job)]
 
 
 def end(client: Client, find: Find, *, reason: str, patience: float) -> bool:

@@ -14,15 +14,17 @@ from uuid import uuid4
 from metaflow.plugins import get_plugin_cli_path
 from metaflow.util import get_username
 
-from batchbridge import BatchBridgeError, Client, registry, submit
+from batchbridge import BatchBridgeError, Client, submit
 
 from . import jobs, orphans, runs, task_env
 from .attempts import Attempt, Order, launcher_words
 from .attributes import BatchBridgeException
 from .boot_plan import Package
+from .clients import connect
 from .guard import Guard
-from .job import job_spec
+from .job import job_spec, wanted
 from .runs import Run, Task
+from .targets import Target
 
 PATIENCE = 60.0
 """Seconds that the end of a run waits for the end of its jobs."""
@@ -36,7 +38,8 @@ class Launch:
     def __init__(self, flow: str, run_id: str) -> None:
         self.flow = flow
         self._run = Run(flow, run_id)
-        self._clients: dict[str | None, Client] = {}
+        self._clients: dict[Target, Client] = {}
+        self._id = str(uuid4())
         self._guard: Guard | None = None
         self._package: Package | None = None
         self._finished = False
@@ -47,10 +50,9 @@ class Launch:
         if decorator.name not in get_plugin_cli_path():
             raise BatchBridgeException(f"{at}: METAFLOW_ENABLED_CLI leaves {decorator.name} out.")
         try:
-            if decorator.backend and decorator.profile == decorator.backend:
-                registry.load(decorator.backend)
-            resolved = self._client(decorator.profile).engine.resolved
-            submit.checked(resolved, {**decorator.form, "command": ["true"]})
+            resolved = self._client(decorator.target).engine.resolved
+            form, _ = wanted(decorator, resolved)
+            submit.checked(resolved, {**form, "command": ["true"]})
         except BatchBridgeError as error:
             raise refusal(at, error) from None
 
@@ -64,8 +66,7 @@ class Launch:
         """Before the first task: name what earlier runs left behind, and post the guard."""
         if self._guard is not None:
             return
-        profiles = tuple(self._clients)
-        self._run = runs.launched_here(self.flow, self._run.run_id, profiles)
+        self._run = runs.launched_here(self.flow, self._run.run_id, tuple(self._clients))
         for line in orphans.lines(self.flow):
             say(line)
         try:
@@ -81,7 +82,7 @@ class Launch:
             run_id=self._run.run_id,
             task_id=task_id,
             attempt=number,
-            key=f"mf-{uuid4()}",
+            key=self._key(decorator, Task(decorator.step, task_id, number)),
             launcher=os.getpid(),
             user=get_username(),
             package=self._package,
@@ -92,20 +93,24 @@ class Launch:
             self._submit(Attempt(decorator, order, self.flow, metadata, words))
         return [decorator.name, "step", "--spec", json.dumps(asdict(order))]
 
+    def _key(self, decorator: Any, task: Task) -> str:
+        root = decorator.datastore.datastore_root
+        return runs.key(self._run, task, launch=self._id, user=get_username(), root=root)
+
     def _submit(self, attempt: Attempt) -> None:
         """Give the attempt's job a head start. What goes wrong, its process will meet and tell."""
-        client = self._client(attempt.decorator.profile)
+        client = self._client(attempt.decorator.target)
         if client.driver.capabilities.idempotency != "exact":
             return
         task_env.offer_headers()
-        spec = job_spec(attempt, client.driver.capabilities)
+        spec = job_spec(attempt, client.engine.resolved)
         with contextlib.suppress(BatchBridgeError):
             client.submit(spec, key=attempt.order.key)
 
-    def confirm_ended(self, profile: str | None, step: str, task_id: str, attempt: int) -> None:
+    def confirm_ended(self, target: Target, step: str, task_id: str, attempt: int) -> None:
         """End the jobs of earlier attempts; the process that watched them may have been killed."""
-        client = self._client(profile)
-        find = partial(jobs.earlier, client, self._run, Task(step, task_id, attempt))
+        client, task = self._client(target), Task(step, task_id, attempt)
+        find = partial(jobs.earlier, client, self._run, task, target.job_set)
         if not jobs.end(client, find, reason="its attempt is over", patience=PATIENCE):
             raise BatchBridgeException(f"the last attempt's job of {step} does not end")
 
@@ -114,24 +119,25 @@ class Launch:
         if self._finished or self._guard is None:
             return
         self._finished = True
-        left = () if exception is None else self._clients.values()
-        if all([self._end_all(client, say) for client in left]):
+        left = () if exception is None else tuple(self._clients)
+        if all([self._end_all(target, say) for target in left]):
             runs.forget(self._run)
             self._guard.release()
 
-    def _end_all(self, client: Client, say: Say) -> bool:
+    def _end_all(self, target: Target, say: Say) -> bool:
         """Whether no job of the run is left there; if not, the guard goes on with it."""
-        find = partial(jobs.live, client, self._run)
+        client = self._client(target)
+        find = partial(jobs.live, client, self._run, target.job_set)
         try:
             return jobs.end(client, find, reason="the run is over", patience=PATIENCE)
         except BatchBridgeError as error:
             say(f"batchbridge: the jobs of this run could not be ended: {error}")
             return False
 
-    def _client(self, profile: str | None) -> Client:
-        if profile not in self._clients:
-            self._clients[profile] = Client(profile, journal=False)
-        return self._clients[profile]
+    def _client(self, target: Target) -> Client:
+        if target not in self._clients:
+            self._clients[target] = connect(target)
+        return self._clients[target]
 
 
 launch = cache(Launch)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from batchbridge import BatchBridgeError, Client, Job
+from batchbridge import BatchBridgeError, Job
 from batchbridge.model import Check
 
 from . import jobs, runs
+from .clients import connect
 from .runs import Run
+from .targets import Target
 
 
 def lines(flow: str) -> Iterator[str]:
@@ -35,7 +37,7 @@ def checks() -> Iterator[Check]:
 def _checks(run: Run) -> Iterator[Check]:
     """What is wrong with that run; a run with no job left is forgotten."""
     try:
-        left = [job for profile in run.profiles for job in _live_on(profile, run)]
+        left = [job for target in run.targets for job in _live_on(target, run)]
     except BatchBridgeError as error:
         problem = f"run {run.run_id} of {run.flow} may have left jobs behind: {error}"
         yield Check("orphans", False, problem, error.remedy)
@@ -47,6 +49,6 @@ def _checks(run: Run) -> Iterator[Check]:
         runs.forget(run)
 
 
-def _live_on(profile: str | None, run: Run) -> list[Job]:
-    with Client(profile, journal=False) as client:
-        return jobs.live(client, run)
+def _live_on(target: Target, run: Run) -> list[Job]:
+    with connect(target) as client:
+        return jobs.live(client, run, target.job_set)

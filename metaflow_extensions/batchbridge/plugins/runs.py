@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from batchbridge.journal import default_path
+
+from .targets import Target
 
 
 @dataclass(frozen=True)
@@ -33,19 +38,28 @@ class Run:
 
     flow: str
     run_id: str
-    profiles: tuple[str | None, ...] = ()
+    targets: tuple[Target, ...] = ()
     host: str = ""
     pid: int = 0
     started: float = 0.0
 
+    @classmethod
+    def of(cls, form: Mapping[str, Any]) -> Run:
+        """The run that was written as JSON. Raises TypeError, KeyError, where it is none."""
+        return cls(**{**form, "targets": tuple(map(Target.of, form["targets"]))})
+
     @property
     def job_set(self) -> str:
-        """The job set of all its jobs."""
+        """The job set of all its jobs, but of those whose steps name another."""
         return f"mf.{self.flow}.{self.run_id}"
 
     def job_name(self, task: Task) -> str:
         """The name of that attempt's job: ``FLOW.RUN.STEP.TASK.ATTEMPT``."""
         return f"{self.flow}.{self.run_id}.{task.step}.{task.task_id}.{task.attempt}"
+
+    def has(self, job_name: str) -> bool:
+        """Whether that is the name of a job of this run."""
+        return job_name.startswith(f"{self.flow}.{self.run_id}.")
 
     def launcher_gone(self) -> bool:
         """Whether it was launched on this host by a process that is no more."""
@@ -57,10 +71,25 @@ class Run:
             return True
 
 
-def launched_here(flow: str, run_id: str, profiles: tuple[str | None, ...]) -> Run:
+def launched_here(flow: str, run_id: str, targets: tuple[Target, ...]) -> Run:
     """The run that this process launches."""
     started = psutil.Process().create_time()
-    return Run(flow, run_id, profiles, socket.gethostname(), os.getpid(), started)
+    return Run(flow, run_id, targets, socket.gethostname(), os.getpid(), started)
+
+
+def key(run: Run, task: Task, *, launch: str, user: str, root: str) -> str:
+    """What makes the submit of that attempt idempotent: no other attempt anywhere has it.
+
+    `launch` is of one launcher alone: another that resumes the same run, or one over another
+    datastore that counts its runs from 1 too, means other jobs.
+    """
+    words = json.dumps([root, user, launch, asdict(task), run.flow, run.run_id], sort_keys=True)
+    return f"mf-{run.job_name(task)}-{sha256(words.encode()).hexdigest()[:16]}"
+
+
+def label(value: str) -> str:
+    """The value as every engine takes one: up to 63 letters, digits, '-', '_' and '.'."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", value)[:63].strip("-_.")
 
 
 def task_of(job_name: str) -> Task | None:
@@ -90,11 +119,11 @@ def remember_job(run: Run, task: Task, ref: str) -> None:
         lines.write(f"{run.job_name(task)} {ref}\n")
 
 
-def remembered_jobs(run: Run) -> list[tuple[str, str]]:
-    """Name and reference of each job that `remember_job` wrote down."""
+def remembered_jobs(run: Run) -> dict[str, str]:
+    """Reference -> name of each job that `remember_job` wrote down."""
     path = _file(run, ".jobs")
     lines = path.read_text().splitlines() if path.exists() else []
-    return [(name, ref) for name, _, ref in (line.partition(" ") for line in lines)]
+    return {ref: name for name, _, ref in (line.partition(" ") for line in lines)}
 
 
 def forget(run: Run) -> None:
@@ -103,18 +132,21 @@ def forget(run: Run) -> None:
         _file(run, suffix).unlink(missing_ok=True)
 
 
-def abandoned(flow: str) -> Iterator[Run]:
-    """The runs of that flow whose launcher on this host is gone."""
+def remembered(flow: str) -> Iterator[Run]:
+    """The runs of that flow that were launched here and may have jobs."""
     for path in sorted(directory().glob(f"{flow}.*.json")):
-        run = _read(path)
-        if run and run.launcher_gone():
+        if run := _read(path):
             yield run
+
+
+def abandoned(flow: str) -> Iterator[Run]:
+    """Those of them whose launcher on this host is gone."""
+    return (run for run in remembered(flow) if run.launcher_gone())
 
 
 def _read(path: Path) -> Run | None:
     try:
-        form = json.loads(path.read_text())
-        return Run(**{**form, "profiles": tuple(form["profiles"])})
+        return Run.of(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,16 +15,17 @@ from metaflow.metadata_provider.util import sync_local_metadata_from_datastore
 from metaflow.metaflow_config import DATASTORE_LOCAL_DIR
 
 from batchbridge import BatchBridgeError, Client, Job, JobState, Record
-from batchbridge.client import describe
 from batchbridge.errors import TransportError
 
-from . import jobs, runs, task_env
+from . import jobs, runs, task_env, telling
 from .attempts import Attempt, Order
 from .attributes import BatchBridgeException
-from .job import job_spec, run_of, task_of
+from .clients import connect
+from .job import job_spec, run_of, summary, task_of
 from .joblogs import JobLogs
 from .runs import Run, Task
 from .stops import Stopped, Stops
+from .telling import say
 
 PATIENCE = 600.0
 """Seconds that an attempt waits for the confirmed end of the one before."""
@@ -57,14 +57,14 @@ class Step:
 def run(step: Step) -> int:
     """Run one attempt to its end; the exit code that tells Metaflow's runtime how it went."""
     stops = Stops(step.order.launcher)
-    with stops.watched(), Client(step.attempt.decorator.profile, journal=False) as client:
+    with stops.watched(), connect(step.attempt.decorator.target) as client:
         try:
             return _attempt(step, client, stops)
         except Stopped as stopped:
-            _say(f"stopped by {stopped}")
+            say(f"stopped by {stopped}")
             return METAFLOW_EXIT_DISALLOW_RETRY
         except BatchBridgeError as error:
-            _say(f"{error}\n{error.remedy}".rstrip())
+            say(f"{error}\n{error.remedy}".rstrip())
             return 1 if error.retryable else METAFLOW_EXIT_DISALLOW_RETRY
         finally:
             _fetch_metadata(step)
@@ -75,27 +75,31 @@ def _attempt(step: Step, client: Client, stops: Stops) -> int:
         _after_the_last(step, client)
     task_env.offer_headers()
     with stops.held():
-        spec = job_spec(step.attempt, client.driver.capabilities)
+        resolved = client.engine.resolved
+        spec = job_spec(step.attempt, resolved)
         job = client.submit(spec, key=step.order.key)
         if client.driver.capabilities.list == "absent":
             runs.remember_job(step.run, step.task, str(job.ref))
     with _ended(client, job):
-        _say(f"[{job.ref}] Job is submitted.")
+        telling.submitted(job, summary(spec, resolved))
         _register(step, {"batchbridge-job": str(job.ref), "batchbridge-backend": job.ref.backend})
-        _follow(step, job)
-        record = job.wait()
-    _register(step, _facts(record))
-    return _verdict(job, record)
+        with telling.Telling(job):
+            _follow(step, job)
+            record = job.wait()
+        details = _details(job)
+    _register(step, {**_facts(record), **_named(details)})
+    telling.ended(job, record, details)
+    return _verdict(record)
 
 
 def _after_the_last(step: Step, client: Client) -> None:
     """Before a retry: the end of the last attempt's job confirmed, and @retry's pause."""
-    find = partial(jobs.earlier, client, step.run, step.task)
+    find = partial(jobs.earlier, client, step.run, step.task, step.attempt.decorator.target.job_set)
     if not jobs.end(client, find, reason="its attempt is over", patience=PATIENCE):
         raise BatchBridgeException("the last attempt's job does not end; nothing was started")
     minutes = step.attempt.decorator.minutes_between_retries
     if minutes:
-        _say(f"Sleeping {minutes:g} minutes before the next attempt.")
+        say(f"Sleeping {minutes:g} minutes before the next attempt.")
         time.sleep(minutes * 60)
 
 
@@ -131,18 +135,16 @@ def _followed(job: Job, logs: JobLogs) -> bool:
         for chunk in job.logs():
             logs.write(chunk)
     except TransportError as error:
-        _say(f"[{job.ref}] its output cannot be read now: {error}")
+        say(f"[{job.ref}] its output cannot be read now: {error}")
         return job.done()
     except BatchBridgeError as error:
-        _say(f"[{job.ref}] its output cannot be shown: {error}")
+        say(f"[{job.ref}] its output cannot be shown: {error}")
     return True
 
 
-def _verdict(job: Job, record: Record) -> int:
+def _verdict(record: Record) -> int:
     if record.state is JobState.SUCCEEDED:
         return 0
-    fault = " (segmentation fault)" if record.signal == 11 or record.exit_code == 139 else ""
-    _say(f"[{describe(job.ref, record)}{fault}]")
     return METAFLOW_EXIT_DISALLOW_RETRY if record.state is JobState.CANCELLED else 1
 
 
@@ -157,6 +159,19 @@ def _facts(record: Record) -> dict[str, str]:
         "batchbridge-exit-code": record.exit_code,
     }
     return {name: str(value) for name, value in facts.items() if value not in (None, "")}
+
+
+def _details(job: Job) -> Mapping[str, str]:
+    """What the engine calls the pieces of the job, where it still knows."""
+    try:
+        return job.details()
+    except BatchBridgeError:
+        return {}
+
+
+def _named(details: Mapping[str, str]) -> dict[str, str]:
+    """The names among them, for the metadata; the others are commands, which hold blanks."""
+    return {f"batchbridge-{label}": name for label, name in details.items() if " " not in name}
 
 
 def _register(step: Step, facts: Mapping[str, str]) -> None:
@@ -178,8 +193,3 @@ def _fetch_metadata(step: Step) -> None:
                 step.order.run_id, step.task.step, step.order.task_id
             ),
         )
-
-
-def _say(text: str) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        print(text, file=sys.stderr, flush=True)

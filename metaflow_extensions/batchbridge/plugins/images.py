@@ -1,0 +1,47 @@
+"""Whether a step's job runs in a container, and in which image where the step names none."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from metaflow import metaflow_config
+
+from batchbridge.settings import Resolved
+
+CONTAINERS = ("docker", "podman")
+"""Nomad's task drivers that run an image."""
+
+TEMPLATES = ("template", "pod")
+"""Options under which a job is laid that may name an image itself."""
+
+
+def contained(contained_by_default: bool, form: Mapping[str, Any], resolved: Resolved) -> bool:
+    """Whether the job runs in a container, as far as can be told here."""
+    options = {**resolved.options, **form.get("options", {})}
+    if not resolved.driver_cls.capabilities.image:
+        return False
+    if options.get("driver"):
+        return options["driver"] in CONTAINERS
+    return contained_by_default or bool(form.get("image") or resolved.job.get("image"))
+
+
+def with_image(
+    form: Mapping[str, Any], resolved: Resolved, configured: str | None
+) -> dict[str, Any]:
+    """The form of a contained job, with an image: its own, the profile's, the configured one.
+
+    Else the image of this Python's version, unless a template may name another.
+    """
+    options = {**resolved.options, **form.get("options", {})}
+    given = form.get("image") or resolved.job.get("image") or options.get("config", {}).get("image")
+    templated = any(options.get(name) for name in TEMPLATES)
+    usual = None if templated else metaflow_config.DEFAULT_CONTAINER_IMAGE or python_image()
+    image = None if given else configured or usual
+    return {**form, "image": image} if image else dict(form)
+
+
+def python_image() -> str:
+    """The official image of this Python's version."""
+    return f"python:{sys.version_info.major}.{sys.version_info.minor}"

@@ -36,7 +36,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     if row.not_run:
         return escape(f"  {row.what} ({row.not_run})"), "", "", "", goal, row.verdict
     spread = f"{_short(min(row.samples))} to {_short(max(row.samples))}"
-    ratio = f"{median(row.ratios):.2f} x" if row.ratios else ""
+    ratio = f"{_short(median(row.ratios))} x" if row.ratios else ""
     number = f"{_short(median(row.samples))} {row.unit}".rstrip()
     return f"  {row.what}", number, spread, ratio, goal, row.verdict
 

@@ -29,7 +29,7 @@ from batchbridge_armada.pages import Pages
 from batchbridge_armada.refusals import Missing, Refused
 from batchbridge_armada.settings import ArmadaOptions, ArmadaSettings
 from batchbridge_armada.snapshot import observations
-from batchbridge_armada.submitting import Submitter
+from batchbridge_armada.submitting import Order, Submitter
 from batchbridge_armada.translate import ENDED, Translator
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
         """Hand them over by the hundred. One that Armada refuses is a receipt in its words."""
         if submissions:
             submitter = Submitter(self._api, self.scope_of(submissions[0]))
-            yield from submitter.submit(submissions, self.render)
+            yield from submitter.submit(submissions, self._order)
 
     def snapshot(self, scope: Scope, known: Collection[str]) -> Batch:
         """The state of each known job; how those that have ended did."""
@@ -199,10 +199,29 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
             return None
 
     def render(self, submission: Submission) -> Mapping[str, Any]:
-        """The JobSubmitRequestItem that submit would send."""
+        """The JobSubmitRequestItem that submit would send; values of secrets are ``***``."""
+        values = self._secrets(submission)
+        return self._item(submission, self._options(submission), dict.fromkeys(values, "***"))
+
+    def _order(self, submission: Submission) -> Order:
         options = self._options(submission)
-        scope, namespace = self._scope(submission, options), self.settings.namespace
-        return jobspec.item(submission, options, scope=scope, namespace=namespace)
+        values = self._item(submission, options, self._secrets(submission))
+        return Order(values, jobspec.notes(options, values["pod_specs"][0]))
+
+    def _item(
+        self, submission: Submission, options: ArmadaOptions, secrets: Mapping[str, str]
+    ) -> dict[str, Any]:
+        return jobspec.item(
+            submission,
+            options,
+            scope=self._scope(submission, options),
+            namespace=self.settings.namespace,
+            secrets=secrets,
+        )
+
+    def _secrets(self, submission: Submission) -> dict[str, str]:
+        allowed = self.settings.allow_plain_credentials
+        return jobspec.plain_secrets(submission, allowed=allowed)
 
     def hints(self, ref: JobRef) -> Mapping[str, str]:
         """The job in Lookout, and the command that shows its pod's output."""

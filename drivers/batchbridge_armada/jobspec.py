@@ -16,6 +16,7 @@ from batchbridge.errors import SpecError
 from batchbridge.model import JobSpec, Scope, Submission
 from batchbridge_armada.script import command, escaped
 from batchbridge_armada.settings import ArmadaOptions, Ingress, Service, Volume
+from batchbridge_armada.template import given_way, main_and_others, spec_of
 
 CONTAINER = "main"
 """The name of the container that runs the command."""
@@ -35,10 +36,22 @@ def client_id(scope: Scope, key: str) -> str:
     return "bb-" + sha256("\0".join((*scope, key)).encode()).hexdigest()
 
 
+GRACE = 30
+"""Seconds between SIGTERM and SIGKILL where nobody asks for another time."""
+
+
 def item(
-    submission: Submission, options: ArmadaOptions, *, scope: Scope, namespace: str
+    submission: Submission,
+    options: ArmadaOptions,
+    *,
+    scope: Scope,
+    namespace: str,
+    secrets: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The JobSubmitRequestItem. SpecError where what is asked for cannot be written."""
+    """The JobSubmitRequestItem. SpecError where what is asked for cannot be written.
+
+    `secrets` are the values that may stand in a pod for all to see.
+    """
     return _given(
         client_id=client_id(scope, submission.key),
         priority=options.priority,
@@ -48,8 +61,29 @@ def item(
         external_job_uri=options.external_job_uri,
         services=[_given(type=s.type, ports=list(s.ports), name=s.name) for s in options.services],
         ingress=[_ingress(ingress) for ingress in options.ingress],
-        pod_specs=[pod(submission, options)],
+        pod_specs=[pod(submission, options, secrets)],
     )
+
+
+def notes(options: ArmadaOptions, pod: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the submitter should know of that pod."""
+    if not options.pod:
+        return ()
+    gone = given_way(spec_of(options.pod), pod, CONTAINER)
+    said = f"of the pod's template, these gave way to what the job asks for: {', '.join(gone)}"
+    return (said,) if gone else ()
+
+
+def plain_secrets(submission: Submission, *, allowed: bool) -> dict[str, str]:
+    """The values of the job's secrets. SpecError unless they may stand in its pod spec."""
+    if submission.secrets and not allowed:
+        raise SpecError(
+            "secrets: Armada has no place for them but the pod spec, which others may read",
+            path="secrets",
+            remedy="name a Kubernetes secret (options secret_env, secret_names), use a service"
+            " account, or set allow_plain_credentials",
+        )
+    return {name: secret.reveal() for name, secret in submission.secrets.items()}
 
 
 def labels(spec: JobSpec) -> dict[str, str]:
@@ -98,35 +132,40 @@ def _gang(submission: Submission, options: ArmadaOptions) -> dict[str, str]:
     return {name: value for name, value in said.items() if value}
 
 
-def pod(submission: Submission, options: ArmadaOptions) -> dict[str, Any]:
+def pod(
+    submission: Submission, options: ArmadaOptions, secrets: Mapping[str, str]
+) -> dict[str, Any]:
     """The pod spec: ours over the user's own."""
-    spec, base = submission.spec, options.pod
+    spec, base = submission.spec, spec_of(options.pod)
+    main, others = main_and_others(base, CONTAINER)
     ours = _given(
         activeDeadlineSeconds=math.ceil(spec.timeout) if spec.timeout else None,
-        terminationGracePeriodSeconds=math.ceil(options.grace),
+        terminationGracePeriodSeconds=math.ceil(options.grace) if options.grace else None,
         priorityClassName=options.priority_class,
         serviceAccountName=options.service_account,
-        nodeSelector={**base.get("nodeSelector", {}), **options.node_selector},
+        nodeSelector={**(base.get("nodeSelector") or {}), **options.node_selector},
         tolerations=[*base.get("tolerations", ()), *_tolerations(options)],
         imagePullSecrets=[*base.get("imagePullSecrets", ()), *_pull_secrets(options)],
         volumes=[*base.get("volumes", ()), *_volumes(options)],
     )
     return {
+        # Process 1 of a container does not hear SIGTERM unless it handles it, and most programs do
+        # not. Where processes are shared, process 1 is Kubernetes' own, and ours is an ordinary
+        # one: SIGTERM ends it, or what its command does about it.
+        "shareProcessNamespace": True,
+        "terminationGracePeriodSeconds": GRACE,
         **base,
         "restartPolicy": "Never",
         **ours,
-        "containers": _containers(submission, options),
+        "containers": [container(submission, options, main, secrets), *others],
     }
 
 
-def _containers(submission: Submission, options: ArmadaOptions) -> list[dict[str, Any]]:
-    """Ours, merged into the user's first, and the user's others."""
-    first, *others = options.pod.get("containers") or [{}]
-    return [container(submission, options, first), *others]
-
-
 def container(
-    submission: Submission, options: ArmadaOptions, base: Mapping[str, Any]
+    submission: Submission,
+    options: ArmadaOptions,
+    base: Mapping[str, Any],
+    secrets: Mapping[str, str],
 ) -> dict[str, Any]:
     """The container that runs the command."""
     spec = submission.spec
@@ -140,9 +179,10 @@ def container(
         image=image,
         command=command(submission),
         workingDir=None if submission.files else spec.workdir,
-        env=[*base.get("env", ()), *_env(spec, options)],
+        env=[*base.get("env", ()), *_env(spec, options, secrets)],
+        envFrom=[*base.get("envFrom", ()), *_env_from(options)],
         ports=[*base.get("ports", ()), *_ports(options, base.get("ports", ()))],
-        resources=resources(spec, options, base.get("resources", {})),
+        resources=resources(spec, options, base.get("resources") or {}),
         volumeMounts=[*base.get("volumeMounts", ()), *_mounts(options)],
     )
     return {**{k: v for k, v in base.items() if k != "args"}, **ours}
@@ -157,24 +197,35 @@ def resources(spec: JobSpec, options: ArmadaOptions, base: Mapping[str, Any]) ->
         options.gpu_resource: str(spec.gpu) if spec.gpu else None,
     }
     ours = {name: amount for name, amount in asked.items() if amount is not None}
-    limits = {**base.get("requests", {}), **base.get("limits", {}), **ours}
+    limits = {
+        **base.get("requests", {}),
+        **base.get("limits", {}),
+        **options.resources,
+        **ours,
+    }
     # Armada fills in what is missing, but refuses a container that asks for nothing.
     limits = limits or {"cpu": "1"}
     return {**base, "requests": limits, "limits": limits}
 
 
-def _env(spec: JobSpec, options: ArmadaOptions) -> list[dict[str, Any]]:
-    twice = spec.env.keys() & options.secret_env.keys()
+def _env(spec: JobSpec, options: ArmadaOptions, secrets: Mapping[str, str]) -> list[dict[str, Any]]:
+    values = {**spec.env, **secrets}
+    twice = values.keys() & options.secret_env.keys()
     if twice:
         raise SpecError(
-            f"secret_env: {', '.join(sorted(twice))} is named in env too", path="options.secret_env"
+            f"secret_env: {', '.join(sorted(twice))} is named in env or secrets too",
+            path="options.secret_env",
         )
-    plain = [{"name": name, "value": escaped(value)} for name, value in spec.env.items()]
+    plain = [{"name": name, "value": escaped(value)} for name, value in values.items()]
     kept = [
         {"name": name, "valueFrom": {"secretKeyRef": {"name": ref.secret, "key": ref.key}}}
         for name, ref in options.secret_env.items()
     ]
     return [*plain, *kept]
+
+
+def _env_from(options: ArmadaOptions) -> list[dict[str, Any]]:
+    return [{"secretRef": {"name": name}} for name in options.secret_names]
 
 
 def _ports(options: ArmadaOptions, declared: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -169,27 +169,36 @@ class ArmadaOptions:
     )
     tolerations: tuple[Toleration, ...] = setting((), help="taints that the pod stands")
     gpu_resource: str = setting("nvidia.com/gpu", help="what gpu counts", inert=True)
+    resources: Mapping[str, str] = setting(
+        factory=dict, help="other resources, as Kubernetes writes them", inert=True
+    )
     service_account: str = setting("", help="service account of the pod")
     image_pull_secrets: tuple[str, ...] = setting((), help="secrets for pulling the image")
     volumes: tuple[Volume, ...] = setting((), help="volumes of the pod")
     secret_env: Mapping[str, SecretKey] = setting(
         factory=dict, help="variables that take the value of a Kubernetes secret's key"
     )
+    secret_names: tuple[str, ...] = setting(
+        (), help="Kubernetes secrets whose every key becomes a variable"
+    )
     services: tuple[Service, ...] = setting((), help="services in front of ports of the command")
     ingress: tuple[Ingress, ...] = setting((), help="ingresses to ports of the command")
-    grace: Duration = setting(
-        30.0, help="time between SIGTERM and SIGKILL, up to 5 minutes", inert=True
+    grace: Duration | None = setting(
+        None,
+        help="time between SIGTERM and SIGKILL, up to 5 minutes; 30 s unless pod says otherwise",
+        inert=True,
     )
     gang_label: str = setting(
         "", help="node label whose value all members of a gang share", inert=True
     )
     external_job_uri: str = setting("", help="address of this job in another system")
-    pod: Mapping[str, Any] = setting(
-        factory=dict, help="a pod spec, as Kubernetes writes it, under which ours is merged"
+    pod: Mapping[str, Any] | str = setting(
+        factory=dict,
+        help="a pod spec under which ours is merged: a mapping, YAML or JSON, or a file's name",
     )
 
     def __post_init__(self) -> None:
         if not 0 <= self.priority < 2**32:
             raise ValueError("priority must be 0 to 4294967295")
-        if not 1 <= self.grace <= 300:
+        if self.grace is not None and not 1 <= self.grace <= 300:
             raise ValueError("grace must be 1 s to 5 minutes")

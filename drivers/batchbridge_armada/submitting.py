@@ -26,10 +26,18 @@ BYTES = 3 << 20
 QUEUE_KNOWN = 15.0
 """Seconds after which every server knows a queue that was made."""
 
-SKEW = 60.0
-"""Seconds by which a job must be older than the request that named it to be an older job."""
+DOUBTED = 2.0
+"""Seconds by which a job that is older than the request that named it is looked at."""
 
-Render = Callable[[Submission], Mapping[str, Any]]
+SKEW = 60.0
+"""Seconds by which it must be older to be an older job for certain: clocks differ."""
+
+
+class Order(NamedTuple):
+    """What is asked of Armada for one submission, and what the submitter should know of it."""
+
+    values: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 class Item(NamedTuple):
@@ -37,6 +45,7 @@ class Item(NamedTuple):
 
     submission: Submission
     message: JobSubmitRequestItem
+    notes: tuple[str, ...]
 
 
 class Submitter:
@@ -46,14 +55,17 @@ class Submitter:
         self._api = api
         self._queue, self._job_set = scope
 
-    def submit(self, submissions: Iterable[Submission], render: Render) -> Iterator[Receipt]:
+    def submit(
+        self, submissions: Iterable[Submission], ordered: Callable[[Submission], Order]
+    ) -> Iterator[Receipt]:
         """A receipt for each, as the answers come; the first are sent while others are written."""
         refused: list[Receipt] = []
 
         def items() -> Iterator[Item]:
             for submission in submissions:
                 try:
-                    yield Item(submission, self._api.item(render(submission)))
+                    values, notes = ordered(submission)
+                    yield Item(submission, self._api.item(values), notes)
                 except SpecError as error:
                     refused.append(Receipt(submission.key, error=error))
 
@@ -90,16 +102,18 @@ class Submitter:
     def _receipts(
         self, items: Sequence[Item], job_ids: Sequence[str], asked: float
     ) -> list[Receipt]:
-        older = [id for id in job_ids if (ids.submitted_at(id) or asked) < asked - SKEW]
-        digests = self._digests(older) if older else {}
+        ages = {job_id: asked - (ids.submitted_at(job_id) or asked) for job_id in job_ids}
+        digests = self._digests([job_id for job_id, age in ages.items() if age > DOUBTED])
         return [
-            _receipt(item.submission, job_id, job_id in older, digests.get(job_id))
+            _receipt(item, job_id, digests.get(job_id), older=ages[job_id] > SKEW)
             for item, job_id in zip(items, job_ids, strict=True)
         ]
 
     def _digests(self, job_ids: Sequence[str]) -> dict[str, str]:
         """Of what specs these jobs are, where Armada still knows it."""
         name = jobspec.OURS + "digest"
+        if not job_ids:
+            return {}
         return {
             job_id: job.job_spec.annotations[name]
             for job_id, job in self._api.details(job_ids, spec=True).items()
@@ -122,12 +136,14 @@ def requests(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield some
 
 
-def _receipt(submission: Submission, job_id: str, older: bool, digest: str | None) -> Receipt:
-    """Armada does not say that it knew the key; the job's age does, if it is more than seconds."""
-    if older and digest not in (None, submission.digest):
+def _receipt(item: Item, job_id: str, digest: str | None, *, older: bool) -> Receipt:
+    """Armada does not say that it knew the key; the job's digest and its age do."""
+    submission = item.submission
+    if digest not in (None, submission.digest):
         conflict = KeyConflict(
             f"the key {submission.key!r} belongs to the job {job_id}, whose spec is another",
             remedy="use another key, or submit the same spec",
         )
         return Receipt(submission.key, error=conflict)
-    return Receipt(submission.key, id=job_id, created=False if older else None)
+    created = False if older else None
+    return Receipt(submission.key, id=job_id, created=created, notes=item.notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -18,7 +19,7 @@ from batchbridge.errors import (
     SpecError,
     TransportError,
 )
-from batchbridge.model import Absent, Cause, JobRef, JobSpec, JobState, Submission
+from batchbridge.model import Absent, Cause, JobRef, JobSpec, JobState, Secret, Submission
 from batchbridge_armada import ArmadaDriver, submitting
 from batchbridge_armada import snapshot as snapshots
 from batchbridge_armada.protocol import event_pb2
@@ -126,6 +127,40 @@ def test_an_old_key_with_another_spec_is_a_conflict(armada, driver):
     assert (same.id, same.created) == (job.id, False)
     (other,) = submit(driver, submission(command="false"))
     assert isinstance(other.error, KeyConflict)
+
+
+def test_a_young_key_with_another_spec_is_a_conflict_too(armada, driver):
+    (first,) = submit(driver, submission())
+    job = armada.cluster.jobs.pop(first.id)
+    job.id = ulid(time.time() - 5)
+    armada.cluster.jobs[job.id] = job
+    armada.cluster.keys = dict.fromkeys(armada.cluster.keys, job.id)
+    (same,) = submit(driver, submission())
+    assert (same.id, same.created) == (job.id, None)
+    (other,) = submit(driver, submission(command="false"))
+    assert isinstance(other.error, KeyConflict)
+
+
+def test_what_of_a_template_gave_way_is_told_with_the_receipt(driver):
+    (receipt,) = submit(driver, submission(options={"pod": {"restartPolicy": "Always"}}))
+    assert "restartPolicy" in receipt.notes[0]
+    (plain,) = submit(driver, submission("k2"))
+    assert plain.notes == ()
+
+
+def test_a_secret_reaches_a_job_only_where_that_is_allowed(armada):
+    """It stands in the pod spec: that is what is allowed."""
+    job = replace(submission(command="echo $A"), secrets={"A": Secret("kept")})
+    settings = {"address": armada.address, "queue": QUEUE, "binoculars": armada.address}
+    with closing(ArmadaDriver(ArmadaDriver.Settings(**settings))) as driver:
+        (refused,) = submit(driver, job)
+        assert isinstance(refused.error, SpecError)
+        assert not armada.calls
+    allowed = ArmadaDriver.Settings(**settings, allow_plain_credentials=True)
+    with closing(ArmadaDriver(allowed)) as driver:
+        (receipt,) = submit(driver, job)
+        over(armada, receipt.id)
+        assert page(driver, receipt.id).data == b"kept\n"
 
 
 # -- watching -------------------------------------------------------------------------------------

@@ -1,8 +1,7 @@
-"""What is computed without Armada: job specs, pages of logs, ids, reasons, errors, settings."""
+"""What is computed without Armada: pages of logs, ids, reasons, errors, settings."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 
@@ -16,158 +15,18 @@ from batchbridge.errors import (
     BatchBridgeError,
     ConfigError,
     RateLimited,
-    SpecError,
     TransportError,
 )
-from batchbridge.fields import options_from
-from batchbridge.model import Files, JobRef, JobSpec, Submission
-from batchbridge_armada import ArmadaDriver, explain, ids, jobspec, logs, replies
+from batchbridge.model import JobRef
+from batchbridge_armada import ArmadaDriver, explain, ids, logs, replies
 from batchbridge_armada.channel import encrypted
 from batchbridge_armada.loglines import parse_reply
 from batchbridge_armada.logs import Cursor, LogLine
 from batchbridge_armada.refusals import Missing, NoQueue, NotStarted, Refused, Unauthorized
-from batchbridge_armada.settings import ArmadaOptions, ArmadaSettings
-from batchbridge_armada.wire import item
-from tests.drivers.armada.cluster import expanded, ulid
+from batchbridge_armada.settings import ArmadaSettings
+from tests.drivers.armada.cluster import ulid
 
 SCOPE = ("q", "s")
-
-
-def rendered(*, files=None, job_set="s", key="k", **fields):
-    form = {"command": "true", "image": "busybox", **fields}
-    submission = Submission(key, JobSpec.parse(form), job_set, "user", files=files)
-    options = options_from(ArmadaOptions, submission.spec.options)
-    return jobspec.item(submission, options, scope=("q", job_set), namespace="default")
-
-
-def container(**fields):
-    return rendered(**fields)["pod_specs"][0]["containers"][0]
-
-
-# -- job specs ------------------------------------------------------------------------------------
-
-
-def test_the_same_key_is_the_same_client_id_in_its_scope_only():
-    assert rendered()["client_id"] == rendered(command="false")["client_id"]
-    others = [rendered(key="other"), rendered(job_set="other")]
-    assert rendered()["client_id"] not in [other["client_id"] for other in others]
-    assert len(rendered(key="x" * 500)["client_id"]) <= 100
-
-
-def test_requests_are_limits():
-    resources = container(cpu=0.24, memory="2G", disk="1G", gpu=2)["resources"]
-    assert resources["requests"] == resources["limits"]
-    assert resources["limits"] == {
-        "cpu": "240m",
-        "memory": str(2 << 30),
-        "ephemeral-storage": str(1 << 30),
-        "nvidia.com/gpu": "2",
-    }
-
-
-def test_a_job_that_asks_for_nothing_asks_for_something():
-    assert container()["resources"]["limits"]
-
-
-@given(st.text(alphabet="$()ABa ", max_size=12), st.text(alphabet="$()A", max_size=8))
-def test_kubernetes_leaves_every_word_as_it_was(word, value):
-    found = container(command=["sh", "-c", word], env={"A": value})
-    (env,) = found["env"]
-    assert expanded(found["command"][2], {"A": "changed", "B": "changed"}) == word
-    assert expanded(env["value"], {"A": "changed"}) == value
-
-
-@pytest.mark.parametrize("reruns", [True, False])
-def test_a_job_may_run_but_once_unless_it_says_otherwise(reruns):
-    notes = rendered(reruns=reruns)["annotations"]
-    assert notes.get("armadaproject.io/failFast") == (None if reruns else "true")
-    assert notes["batchbridge/reruns"] == str(reruns).lower()
-
-
-def test_a_timeout_is_the_pod_s_deadline():
-    assert rendered(timeout="90s")["pod_specs"][0]["activeDeadlineSeconds"] == 90
-
-
-def test_a_pod_of_the_user_s_lies_under_ours():
-    own = {
-        "schedulerName": "mine",
-        "nodeSelector": {"disk": "ssd"},
-        "tolerations": [{"key": "own", "operator": "Exists"}],
-        "containers": [
-            {"image": "own", "args": ["gone"], "env": [{"name": "OWN", "value": "1"}]},
-            {"name": "sidecar", "image": "proxy"},
-        ],
-    }
-    options = {"pod": own, "node_selector": {"zone": "a"}, "tolerations": [{"key": "ours"}]}
-    pod = rendered(env={"OURS": "2"}, options=options)["pod_specs"][0]
-    main, sidecar = pod["containers"]
-    assert (main["name"], main["image"], sidecar["name"]) == ("main", "busybox", "sidecar")
-    assert [one["name"] for one in main["env"]] == ["OWN", "OURS"]
-    assert "args" not in main
-    assert pod["schedulerName"] == "mine"
-    assert pod["nodeSelector"] == {"disk": "ssd", "zone": "a"}
-    assert [one["key"] for one in pod["tolerations"]] == ["own", "ours"]
-
-
-def test_what_a_service_or_an_ingress_leads_to_is_a_port_of_the_command():
-    options = {
-        "services": [{"ports": [8080, 9090]}],
-        "ingress": [{"ports": [8080], "tls": True}],
-        "pod": {"containers": [{"ports": [{"containerPort": 9090, "name": "own"}]}]},
-    }
-    values = rendered(options=options)
-    message = item(values)
-    assert [port.containerPort for port in message.pod_specs[0].containers[0].ports] == [9090, 8080]
-    assert list(message.services[0].ports) == [8080, 9090]
-    assert message.ingress[0].tls_enabled
-
-
-def test_files_travel_in_the_command():
-    files = Files("d" * 64, 3, data=b"abc")
-    shell, flag, script = container(files=files, workdir="/w")["command"]
-    assert (shell, flag) == ("/bin/sh", "-c")
-    assert "YWJj" in script
-    assert "workingDir" not in container(files=files, workdir="/w")
-
-
-@pytest.mark.parametrize(
-    ("fields", "path"),
-    [
-        ({"labels": {"bad key!": "x"}}, "labels"),
-        ({"labels": {"key": "x" * 64}}, "labels"),
-        ({"image": None}, "image"),
-        ({"options": {"annotations": {"batchbridge/key": "x"}}}, "options.annotations"),
-        (
-            {"env": {"A": "1"}, "options": {"secret_env": {"A": {"secret": "s", "key": "k"}}}},
-            "options.secret_env",
-        ),
-    ],
-)
-def test_what_cannot_be_written_is_refused(fields, path):
-    with pytest.raises(SpecError) as caught:
-        rendered(**fields)
-    assert caught.value.path == path
-
-
-def test_what_is_rendered_is_json_and_becomes_the_message():
-    values = rendered(
-        options={
-            "volumes": [{"path": "/x", "source": {"emptyDir": {"sizeLimit": "1Gi"}}}],
-            "secret_env": {"T": {"secret": "s", "key": "k"}},
-            "pod": {"containers": [{"livenessProbe": {"httpGet": {"port": 80, "path": "/"}}}]},
-        }
-    )
-    assert json.loads(json.dumps(values)) == values
-    pod = item(values).pod_specs[0]
-    main = pod.containers[0]
-    assert pod.volumes[0].volumeSource.emptyDir.sizeLimit.string == "1Gi"
-    assert main.env[0].valueFrom.secretKeyRef.localObjectReference.name == "s"
-    assert main.livenessProbe.handler.httpGet.port.intVal == 80
-
-
-def test_a_field_that_kubernetes_does_not_know_is_named():
-    with pytest.raises(SpecError, match="nodeSelectr"):
-        item(rendered(options={"pod": {"nodeSelectr": {"a": "b"}}}))
 
 
 # -- logs -----------------------------------------------------------------------------------------

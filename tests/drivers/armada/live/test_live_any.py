@@ -1,0 +1,113 @@
+"""What a real Armada does, whichever executor it has."""
+
+from __future__ import annotations
+
+import time
+from uuid import uuid4
+
+import pytest
+
+from batchbridge import Client, JobFailed, as_completed
+from batchbridge.model import Cause, JobState
+from batchbridge_armada import ArmadaDriver
+from localdev.armada_server import restart
+from tests.drivers.armada.live.conftest import MODEST
+
+
+def lasting(seconds):
+    """A command that takes so long; the fakeexecutor, which runs nothing, reads it there."""
+    return f"exec sleep {seconds} # $(( (RANDOM % 1) + {seconds} ))"
+
+
+def running(job, patience=90):
+    deadline = time.monotonic() + patience
+    for event in job.events():
+        if event.record.state is JobState.RUNNING:
+            return
+        assert time.monotonic() < deadline
+
+
+def states(job):
+    return [event.record.state for event in job.events() if not event.inferred]
+
+
+def test_a_job_succeeds(submit):
+    job = submit()
+    assert job.result(timeout=120).state is JobState.SUCCEEDED
+    told = states(job)
+    assert told[:2] == [JobState.SUBMITTED, JobState.QUEUED]
+    assert told[-1] is JobState.SUCCEEDED
+
+
+def test_the_same_key_is_the_same_job(submit):
+    key = uuid4().hex
+    first, second = (submit(key=key) for _ in range(2))
+    assert first.ref == second.ref
+
+
+def test_a_running_job_is_cancelled(submit):
+    job = submit(lasting(600))
+    running(job)
+    job.cancel(reason="no longer wanted, for a reason of more than fifty bytes: é")
+    assert job.wait(timeout=90).state is JobState.CANCELLED
+
+
+def test_a_job_that_fits_nowhere_is_rejected_in_the_scheduler_s_words(submit):
+    with pytest.raises(JobFailed, match="exceeds the total limit") as caught:
+        submit(cpu=1000).result(timeout=120)
+    assert caught.value.record.cause is Cause.REJECTED
+
+
+def test_another_process_finds_the_end_of_a_job(submit, settings):
+    job = submit()
+    job.wait(timeout=120)
+    with Client(driver=ArmadaDriver(settings), journal=False) as another:
+        again = another.attach(job.ref).wait(timeout=90)
+    assert (again.state, again.exit_code) == (JobState.SUCCEEDED, 0)
+
+
+def test_a_gang_runs(client):
+    spec = {**MODEST, "command": "true", "job_set": f"live-{uuid4().hex}"}
+    jobs = client.submit_many([spec] * 2, gang=True)
+    assert [job.result(timeout=120).state for job in jobs] == [JobState.SUCCEEDED] * 2
+
+
+def test_a_preempted_job_says_so(client, submit):
+    job = submit(lasting(600), options={"priority_class": "armada-preemptible"})
+    running(job)
+    client.preempt([job], reason="test")
+    record = job.wait(timeout=120)
+    assert (record.state, record.cause) == (JobState.FAILED, Cause.PREEMPTED)
+
+
+def test_a_job_set_is_cancelled_whole(client, submit):
+    jobs = [submit(lasting(600)) for _ in range(3)]
+    running(jobs[0])
+    client.cancel_set(submit.job_set, reason="test")
+    assert {job.wait(timeout=120).state for job in jobs} == {JobState.CANCELLED}
+
+
+@pytest.mark.slow
+def test_hundreds_of_jobs_share_one_stream(client, fake):
+    spec = {**MODEST, "cpu": 0.01, "command": "true", "job_set": f"live-{uuid4().hex}"}
+    jobs = client.submit_many([spec] * 300)
+    ended = [job.record.state for job in as_completed(jobs, timeout=400)]
+    assert ended == [JobState.SUCCEEDED] * 300
+
+
+def test_a_usable_armada_has_nothing_wrong(client):
+    assert all(check.ok for check in client.driver.probe())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["server", "scheduler", "eventingester", "lookoutingester"])
+def test_nothing_is_lost_when_a_part_is_restarted(submit, state, part):
+    before = [submit(lasting(5)) for _ in range(5)]
+    running(before[0])
+    restart(state, part)
+    after = [submit(lasting(1)) for _ in range(5)]
+    for job in (*before, *after):
+        assert job.result(timeout=180).state is JobState.SUCCEEDED
+        told = states(job)
+        assert len(told) == len(set(told)), "told twice"
+        assert told[-1] is JobState.SUCCEEDED

@@ -16,6 +16,9 @@ from localdev.armada_state import Stack
 from localdev.common import Failed
 
 PROFILE = "localdev-armada"
+STATE_VARIABLE = "LOCALDEV_ARMADA_STATE"
+"""Where the live tests learn what they run on."""
+
 PROBE = JobSpec(command=("true",), image="busybox", cpu=0.1, memory=64 << 20, job_set="probe")
 PLACED = (JobState.LEASED, JobState.PENDING, JobState.RUNNING, JobState.SUCCEEDED)
 
@@ -101,4 +104,5 @@ def environment(stack: Stack, state: Path) -> dict[str, str]:
         "METAFLOW_ARMADA_QUEUE": stack.queue,
         **(logs if stack.binoculars else {}),
         "LOCALDEV_ARMADA": f"{stack.kind} {stack.version}",
+        STATE_VARIABLE: str(state),
     }

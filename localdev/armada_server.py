@@ -73,6 +73,21 @@ def down(state: Path) -> Stack | None:
         return there
 
 
+def restart(state: Path, name: str) -> None:
+    """End that process, and start it again as it was."""
+    with alone(state):
+        there = load(state)
+        if there is None or name not in there.processes:
+            raise Failed(f"no {name} runs")
+        process = there.processes[name]
+        running = process.find()
+        if running is None:
+            raise Failed(f"{name} has ended; localdev/armada up starts all anew")
+        words, env, cwd = running.cmdline(), running.environ(), Path(running.cwd())
+        process.stop()
+        Keeper(state, there).start(name, words, env, cwd=cwd)
+
+
 def _check_same(there: Stack, wanted: Wanted) -> None:
     if there.kind != wanted.kind:
         raise Failed(f"there is {there}, which is another kind: localdev/armada down first")
@@ -82,7 +97,7 @@ def _start(state: Path, wanted: Wanted) -> Stack:
     version, ports = _version(wanted.checkout), _ports(wanted)
     run = _by_programs if wanted.bin else _by_mage
     stack = Stack(wanted.kind, version, f"localhost:{ports.server}", "", wanted.queue)
-    keeper = Keeper(state, stack)
+    keeper = Keeper.new(state, stack)
     try:
         within = run(wanted, ports, keeper)
         armada_ready.await_ready(keeper.stack, within=within, alive=lambda: _check_alive(keeper))
@@ -215,6 +230,15 @@ def status_command(state: Path) -> None:
     if there.dead() or not there.ready:
         raise Failed(f"{there} is not whole: localdev/armada up")
     click.echo(f"{there}")
+
+
+@main.command("restart")
+@click.argument("name")
+@click.pass_obj
+def restart_command(state: Path, name: str) -> None:
+    """End one process and start it again."""
+    restart(state, name)
+    say(f"restarted {name}")
 
 
 @main.command("logs")

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
@@ -49,10 +50,16 @@ class Keeper:
     def __init__(self, state: Path, stack: Stack) -> None:
         self.state = state
         self.stack = stack
+
+    @classmethod
+    def new(cls, state: Path, stack: Stack) -> Self:
+        """One that begins with an empty directory."""
         shutil.rmtree(state, ignore_errors=True)
-        for folder in (state, self.logs):
+        keeper = cls(state, stack)
+        for folder in (state, keeper.logs):
             folder.mkdir(mode=0o700)
-        self._write()
+        keeper.update()
+        return keeper
 
     @property
     def logs(self) -> Path:
@@ -76,9 +83,6 @@ class Keeper:
     def update(self, **changes: object) -> None:
         """Note what has changed."""
         self.stack = replace(self.stack, **changes)  # type: ignore[arg-type]
-        self._write()
-
-    def _write(self) -> None:
         temporary = self.state / "stack.new"
         temporary.write_bytes(msgspec.json.encode(self.stack))
         temporary.replace(self.state / "stack.json")

@@ -2,6 +2,7 @@
 
 ==============  ===============================================================================
 ``settings``    how a cluster is reached, and what a job may ask of it
+``plan``        what becomes of a submission: where it goes, and what is sent
 ``jobspec``     submission -> Nomad job, with the ``script`` that it runs; pure
 ``template``    a user's own job, under which ours is laid
 ``register``    one job and its secrets, create-only, as a receipt
@@ -11,7 +12,9 @@
 ``book``        what is known of the jobs of a namespace, from lists and from the stream
 ``translate``   what is known of a job -> observations; pure
 ``explain``     evaluations -> why a job waits; pure
-``events``      the event stream; ``logs``: pages of a task's output
+``show``        where people can look for it; pure
+``watch``       following a namespace: by its ``events``, or by asking for ``changes``
+``logs``        pages of a task's output
 ==============  ===============================================================================
 """
 

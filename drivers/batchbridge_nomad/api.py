@@ -1,26 +1,25 @@
 """The calls to Nomad: python-nomad's where it has them, the session's for what it cannot say.
 
-Every call raises errors of :mod:`batchbridge.errors` and is sent once; only a refused token is
-read again, from its file or command, before the call is sent a second time.
+All go through one :class:`~batchbridge_nomad.session.Session`, and raise its errors.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote
 
-import requests
 from nomad import api as endpoints
-from nomad.api.exceptions import BaseNomadException
-from requests.exceptions import JSONDecodeError, RequestException
+from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
-from batchbridge.errors import BatchBridgeError, TransportError
-from batchbridge_nomad.replies import Missing, Unauthorized, problem, unreachable
-from batchbridge_nomad.session import Identity, base_url, new_session
+from batchbridge.errors import TransportError
+from batchbridge_nomad.replies import Missing, Unauthorized
+from batchbridge_nomad.session import Answer, Session
 from batchbridge_nomad.settings import NomadSettings
-from batchbridge_nomad.wire import Alloc, Evaluation, Job, read
+from batchbridge_nomad.wire import Alloc, Evaluation, Job, Node, Registered, Validity, read
 
 T = TypeVar("T")
 
@@ -40,17 +39,35 @@ class Place(NamedTuple):
         return {k: v for k, v in self._asdict().items() if v}
 
 
-class _Nomad(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Allocations:
+    """The allocations of a namespace, and Nomad's index of them."""
+
+    index: int
+    allocs: tuple[Alloc, ...]
+
+
+class _Nomad:
     """python-nomad's endpoints for one place.
 
     Made one by one, because ``nomad.Nomad`` takes what it was not given from the environment: a
     token that belongs to another address would be sent here.
     """
 
-    job: endpoints.Job
-    jobs: endpoints.Jobs
-    allocations: endpoints.Allocations
-    variable: endpoints.Variable
+    def __init__(self, session: Session, place: Place) -> None:
+        named = {
+            "address": "",  # the session's
+            "namespace": place.namespace,
+            "region": place.region or None,
+            "session": session,
+        }
+        self.job = endpoints.Job(**named)
+        self.jobs = endpoints.Jobs(**named)
+        self.allocations = endpoints.Allocations(**named)
+        self.evaluations = endpoints.Evaluations(**named)
+        self.node = endpoints.Node(**named)
+        self.validate = endpoints.Validate(**named)
+        self.variable = endpoints.Variable(**named)
 
 
 class Api:
@@ -58,9 +75,8 @@ class Api:
 
     def __init__(self, settings: NomadSettings) -> None:
         self._settings = settings
-        self._address, self._url = settings.address, base_url(settings)
         self._lock = threading.Lock()
-        self._session: requests.Session | None = None
+        self._session: Session | None = None
         self._clients: dict[Place, _Nomad] = {}
 
     def close(self) -> None:
@@ -71,20 +87,31 @@ class Api:
 
     # -- jobs --------------------------------------------------------------------------------
 
-    def register(self, place: Place, payload: Mapping[str, Any]) -> None:
+    def register(self, place: Place, payload: Mapping[str, Any]) -> Registered:
         """Register a job. Refused in Nomad's words where it is not valid or is there already."""
-        self._call("submit-job", lambda: self._at(place).jobs.register_job(payload))
+        found = self._ask(place, "submit-job", lambda at: at.jobs.register_job(payload))
+        return read(found, Registered)
 
     def parse(self, place: Place, hcl: str) -> Mapping[str, Any]:
         """A job in HCL as JSON. Refused in Nomad's words where it is none."""
-        found = self._call("parse-job", lambda: self._at(place).jobs.parse(hcl))
+        found = self._ask(place, "parse-job", lambda at: at.jobs.parse(hcl))
         return read(found, dict[str, Any])
+
+    def validate(self, place: Place, payload: Mapping[str, Any]) -> Validity:
+        """What Nomad says of a job without registering it. (python-nomad drops the namespace.)"""
+        answer = self._ask(
+            place,
+            "submit-job",
+            lambda at: at.validate.request(
+                "job", method="post", json=payload, params=dict(place.params)
+            ),
+        )
+        return read(answer.json(), Validity)
 
     def job(self, place: Place, job_id: str) -> Job | None:
         """That job; None if Nomad denies holding it."""
         try:
-            found = self._call("read-job", lambda: self._at(place).job.get_job(job_id))
-            return read(found, Job)
+            return read(self._ask(place, "read-job", lambda at: at.job.get_job(_safe(job_id))), Job)
         except Missing as error:
             if "job not found" in str(error):
                 return None
@@ -92,34 +119,53 @@ class Api:
 
     def jobs(self, place: Place, *, prefix: str = "", where: str = "") -> tuple[Job, ...]:
         """The jobs whose ids begin so, and of which the expression holds, with their Meta."""
-        found = self._call(
+        found = self._ask(
+            place,
             "list-jobs",
-            lambda: self._at(place).jobs.get_jobs(prefix=prefix, filter_=where or None, meta=True),
+            lambda at: at.jobs.get_jobs(prefix=prefix, filter_=where or None, meta=True),
         )
         return read(found, tuple[Job, ...])
 
     def allocations(self, place: Place, *, prefix: str) -> tuple[Alloc, ...]:
         """The allocations, with their tasks' events, of all jobs whose ids begin so."""
-        where = f'JobID matches "^{prefix}"'
-        found = self._call(
+        where = of_jobs(prefix)
+        found = self._ask(
+            place,
             "read-job",
-            lambda: self._at(place).allocations.get_allocations(filter_=where, task_states=True),
+            lambda at: at.allocations.get_allocations(filter_=where, task_states=True),
         )
         return read(found, tuple[Alloc, ...])
 
     def allocations_of(self, place: Place, job_id: str) -> tuple[Alloc, ...]:
         """The allocations of one job, with their tasks' events."""
-        found = self._call("read-job", lambda: self._at(place).job.get_allocations(job_id))
+        found = self._ask(place, "read-job", lambda at: at.job.get_allocations(_safe(job_id)))
         return read(found, tuple[Alloc, ...])
 
     def evaluations_of(self, place: Place, job_id: str) -> tuple[Evaluation, ...]:
-        """The evaluations of one job. (python-nomad's other ways to them drop the namespace.)"""
-        found = self._call("read-job", lambda: self._at(place).job.get_evaluations(job_id))
+        """The evaluations of one job."""
+        found = self._ask(place, "read-job", lambda at: at.job.get_evaluations(_safe(job_id)))
         return read(found, tuple[Evaluation, ...])
 
-    def deregister(self, place: Place, job_id: str) -> None:
-        """Ask Nomad to stop a job; one that it does not hold is fine."""
-        self._call("submit-job", lambda: self._at(place).job.deregister_job(job_id))
+    def stops(self, place: Place, *, prefix: str) -> tuple[Evaluation, ...]:
+        """The evaluations of jobs that were stopped. (python-nomad drops namespace and filter.)"""
+        where = f'{of_jobs(prefix)} and TriggeredBy == "job-deregister"'
+        asked = {**place.params, "filter": where}
+        answer = self._ask(
+            place, "read-job", lambda at: at.evaluations.request(method="get", params=asked)
+        )
+        return read(answer.json(), tuple[Evaluation, ...])
+
+    def deregister(self, place: Place, job_id: str, *, purge: bool = False) -> None:
+        """Ask Nomad to stop a job, or to forget it; one that it does not hold is fine."""
+        self._ask(
+            place,
+            "submit-job",
+            lambda at: at.job.deregister_job(_safe(job_id), purge=purge or None),
+        )
+
+    def node(self, place: Place, node_id: str) -> Node:
+        """A node; AuthError where the token may not read them, as it need not."""
+        return read(self._ask(place, "node:read", lambda at: at.node.get_node(node_id)), Node)
 
     # -- variables (python-nomad drops the namespace, so each call names it) ------------------
 
@@ -128,18 +174,18 @@ class Api:
     ) -> None:
         """Write a variable. Conflict where it has to be `new`, and is not."""
         body, cas = {"Path": path, "Items": dict(items)}, 0 if new else None
-        self._call(
+        self._ask(
+            place,
             VARIABLES,
-            lambda: self._at(place).variable.create_variable(
-                path, body, namespace=place.namespace, cas=cas
-            ),
+            lambda at: at.variable.create_variable(path, body, namespace=place.namespace, cas=cas),
         )
 
     def delete_variable(self, place: Place, path: str) -> None:
         """Delete a variable; one that is not there is fine."""
-        self._call(
+        self._ask(
+            place,
             VARIABLES,
-            lambda: self._at(place).variable.delete_variable(path, namespace=place.namespace),
+            lambda at: at.variable.delete_variable(path, namespace=place.namespace),
         )
 
     # -- what python-nomad cannot say --------------------------------------------------------
@@ -147,103 +193,89 @@ class Api:
     def index(self, place: Place) -> int:
         """Nomad's index now. (python-nomad drops the header that has it.)"""
         params = {**place.params, "per_page": "1"}
-        answer = self._call("read-job", lambda: self._checked("/v1/allocations", params))
-        with answer:
-            index = answer.headers.get("X-Nomad-Index", "")
-        if not index.isdecimal():
-            raise TransportError(f"{self._address} answers, but is not Nomad: it has no index")
-        return int(index)
+        return self._index(self._get(place, "read-job", "/v1/allocations", params))
+
+    def allocations_after(
+        self, place: Place, index: int, *, prefix: str, wait: float
+    ) -> Allocations:
+        """As :meth:`allocations`, once their index is beyond that one, or after `wait` seconds.
+
+        (python-nomad can neither name an index nor tell it.)
+        """
+        params = {
+            **place.params,
+            "filter": of_jobs(prefix),
+            "task_states": "true",
+            "index": index,
+            "wait": f"{wait:.0f}s",
+        }
+        answer = self._get(place, "read-job", "/v1/allocations", params)
+        return Allocations(self._index(answer), read(answer.json(), tuple[Alloc, ...]))
 
     def stream(
-        self, needs: str, path: str, params: Mapping[str, Any], *, silence: float | None = None
-    ) -> requests.Response:
+        self, place: Place, needs: str, path: str, params: Mapping[str, Any], *, silence: float = 0
+    ) -> BaseHTTPResponse:
         """An answer that is read as it comes, with at most `silence` seconds between two bytes.
 
         (python-nomad's stream loses the tail, and its logs wait for an end that does not come.)
         Close it. What it raises while it is read is :func:`broken`'s to translate.
         """
-        return self._call(needs, lambda: self._checked(path, params, silence=silence))
+        silence = silence or self._settings.request_timeout
+        return self._get(place, needs, path, {**place.params, **params}, silence=silence).raw
 
     # -- how ---------------------------------------------------------------------------------
 
-    def _call(self, needs: str, ask: Callable[[], T]) -> T:
-        """What `ask` answers; AuthError naming the capability that it `needs`."""
+    def _ask(self, place: Place, needs: str, ask: Callable[[_Nomad], T]) -> T:
+        """What python-nomad answers; AuthError naming the capability that it `needs`."""
         try:
-            return self._renewed(ask)
+            return ask(self._at(place))
         except Unauthorized as error:
-            remedy = f"the token needs {needs} in the namespace"
-            raise Unauthorized(str(error), remedy=remedy) from error
+            remedy = f"the token needs {needs} in the namespace {place.namespace}"
+            raise Unauthorized(str(error), remedy=error.remedy or remedy) from error
 
-    def _renewed(self, ask: Callable[[], T]) -> T:
-        try:
-            return self._translated(ask)
-        except Unauthorized:
-            identity = self._open().auth
-            if not (isinstance(identity, Identity) and identity.renewed()):
-                raise
-            return self._translated(ask)
+    def _get(
+        self,
+        place: Place,
+        needs: str,
+        path: str,
+        params: Mapping[str, Any],
+        *,
+        silence: float | None = None,
+    ) -> Answer:
+        session = self._open()
+        return self._ask(place, needs, lambda _: session.get(path, params=params, silence=silence))
 
-    def _translated(self, ask: Callable[[], T]) -> T:
-        try:
-            return ask()
-        except BaseNomadException as error:
-            raise self._meant(error.nomad_resp) from error
-        except JSONDecodeError as error:
-            raise TransportError(f"{self._address} answers, but not as Nomad: {error}") from error
-        except RequestException as error:
-            raise unreachable(error, self._address) from error
+    def _index(self, answer: Answer) -> int:
+        index = answer.raw.headers.get("X-Nomad-Index", "")
+        if not index.isdecimal():
+            address = self._settings.address
+            raise TransportError(f"{address} answers, but is not Nomad: it has no index")
+        return int(index)
 
-    def _meant(self, answer: Any) -> BatchBridgeError:
-        if isinstance(answer, requests.Response):
-            return problem(answer.status_code, answer.text, answer.headers)
-        if isinstance(answer, RequestException):
-            return unreachable(answer, self._address)
-        return TransportError(f"{self._address}: {answer}")
-
-    def _checked(
-        self, path: str, params: Mapping[str, Any], *, silence: float | None = None
-    ) -> requests.Response:
-        wait = self._settings.request_timeout
-        answer = self._open().get(
-            self._url + path,
-            params=params,
-            stream=True,
-            timeout=(wait, silence or wait),
-            # Compressed, an answer arrives when the compressor is full.
-            headers={"Accept-Encoding": "identity"},
-        )
-        if answer.ok:
-            return answer
-        with answer:
-            raise problem(answer.status_code, answer.text, answer.headers)
-
-    def _open(self) -> requests.Session:
+    def _open(self) -> Session:
         with self._lock:
             if self._session is None:
-                self._session = new_session(self._settings)
+                self._session = Session(self._settings)
             return self._session
 
     def _at(self, place: Place) -> _Nomad:
         session = self._open()
         with self._lock:
             if place not in self._clients:
-                named = {
-                    "address": self._url,
-                    "namespace": place.namespace,
-                    "region": place.region or None,
-                    "timeout": self._settings.request_timeout,
-                    "verify": True,
-                    "session": session,
-                }
-                self._clients[place] = _Nomad(
-                    endpoints.Job(**named),
-                    endpoints.Jobs(**named),
-                    endpoints.Allocations(**named),
-                    endpoints.Variable(**named),
-                )
+                self._clients[place] = _Nomad(session, place)
             return self._clients[place]
+
+
+def of_jobs(prefix: str) -> str:
+    """The filter that keeps what belongs to jobs whose ids begin so."""
+    return f'JobID matches "^{prefix}"'
 
 
 def broken(error: HTTPError | OSError | ValueError) -> TransportError:
     """The error of an answer that ended while it was read."""
     return TransportError(f"Nomad's answer was cut off: {error}")
+
+
+def _safe(job_id: str) -> str:
+    """An id as a part of a path: whoever names a job may have called it anything."""
+    return quote(job_id, safe="")

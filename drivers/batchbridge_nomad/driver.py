@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from itertools import chain
 from typing import Any
 
 from batchbridge.driver import BatchDriver, Capabilities
 from batchbridge.driver import Known as Followed
 from batchbridge.errors import AuthError, BatchBridgeError, SpecError
-from batchbridge.fields import options_from
 from batchbridge.model import (
     Absent,
     Batch,
@@ -27,24 +23,19 @@ from batchbridge.model import (
     Stream,
     Submission,
 )
-from batchbridge.streams import bridged, mapped
-from batchbridge_nomad import events, explain, jobs, jobspec, lists, logs, template, translate
+from batchbridge.streams import mapped
+from batchbridge_nomad import explain, jobs, jobspec, lists, logs, show, translate, watch
 from batchbridge_nomad.api import Api, Place
 from batchbridge_nomad.book import Book
+from batchbridge_nomad.plan import Planner, options_of
 from batchbridge_nomad.register import Registrar
-from batchbridge_nomad.replies import Refused
 from batchbridge_nomad.script import variable_path
 from batchbridge_nomad.settings import NomadOptions, NomadSettings
 from batchbridge_nomad.translate import Known
-from batchbridge_nomad.wire import Alloc, Job, Line
+from batchbridge_nomad.wire import Alloc, Job
 
-_log = logging.getLogger("batchbridge.nomad")
-
-PRUNE = 60.0
-"""Seconds between two looks at which jobs are still followed."""
-
-UNTOLD = "@"
-"""How a cursor begins before the stream has told anything: it proves nothing when resumed."""
+CALLS = 32
+"""Requests at once where there is one for each job: Nomad writes many to disk as fast as one."""
 
 
 class NomadDriver(BatchDriver[NomadSettings]):
@@ -68,6 +59,7 @@ class NomadDriver(BatchDriver[NomadSettings]):
         secrets=True,
         labels=True,
         list="all",
+        purge=True,
         explain=True,
         render=True,
     )
@@ -78,20 +70,18 @@ class NomadDriver(BatchDriver[NomadSettings]):
         super().__init__(settings)
         self._api = Api(settings)
         self._lock = threading.Lock()
+        self._planner = Planner(settings, self._api)
         self._books: dict[Scope, Book] = {}
-        self._bases: dict[str, template.Block] = {}
 
     def scope_of(self, submission: Submission) -> Scope:
         """The namespace; with the region where the job asks for another than the settings'."""
-        options = self._options(submission)
-        region = options.region if options.region != self.settings.region else ""
-        return tuple(filter(None, (options.namespace or self.settings.namespace, region)))
+        return self._planner.scope(options_of(submission))
 
     # -- the four verbs ----------------------------------------------------------------------
 
     def submit(self, submissions: Sequence[Submission]) -> Iterator[Receipt]:
         """Register each, create-only. A job that Nomad refuses is a receipt in its words."""
-        yield from mapped(self._submit, submissions)
+        yield from mapped(self._submit, submissions, workers=CALLS)
 
     def snapshot(self, scope: Scope, known: Collection[str]) -> Batch:
         """The history of each known job; Absent where Nomad denies it, asked for by itself."""
@@ -101,7 +91,7 @@ class NomadDriver(BatchDriver[NomadSettings]):
 
     def cancel(self, refs: Sequence[JobRef], *, reason: str) -> None:
         """Deregister each, those without an allocation first. Nomad keeps no reason."""
-        for _ in mapped(self._deregister, sorted(refs, key=self._placed)):
+        for _ in mapped(self._deregister, sorted(refs, key=self._placed), workers=CALLS):
             pass
 
     def read_logs(
@@ -128,26 +118,8 @@ class NomadDriver(BatchDriver[NomadSettings]):
     # -- the others --------------------------------------------------------------------------
 
     def watch(self, scope: Scope, cursor: str | None, known: Followed) -> Iterator[Batch]:
-        """Follow the namespace's event stream from `cursor`, or from now.
-
-        The index is asked for first: one who may not read is told so there, while the stream would
-        say nothing at all.
-        """
-        place, book = self._place(scope), self._book(scope)
-        index = self._api.index(place)
-        resumed = cursor is not None and not cursor.startswith(UNTOLD)
-        if not resumed:
-            book.clear()
-        start = int(cursor.removeprefix(UNTOLD)) if cursor else index
-        stream = events.Stream(self._api, place, start)
-        with closing(bridged(stream.read, stream.break_off)) as lines:
-            first = events.first_line(lines)
-            if first is None:
-                raise self._denied(place)
-            if resumed:
-                first = events.line_at(chain([first], lines), start)
-            yield Batch(cursor=cursor or f"{UNTOLD}{start}")
-            yield from _follow(chain([first], lines), book, known)
+        """Follow the namespace's event stream from `cursor`, or from now."""
+        return watch.watch(self._api, self._place(scope), self._book(scope), cursor, known)
 
     def list(self, job_set: str | None, user: str | None) -> Iterator[Listed]:
         """The jobs of that set and that user in the settings' namespace."""
@@ -167,23 +139,16 @@ class NomadDriver(BatchDriver[NomadSettings]):
 
     def render(self, submission: Submission) -> Mapping[str, Any]:
         """The JSON that submit would send; a template in HCL is parsed by Nomad for it."""
-        options = self._options(submission)
-        base = self._base(self._place(self.scope_of(submission)), options.template)
-        made = jobspec.payload(submission, options, self._site(submission), base)
-        for place in template.overridden(base or {}, made["Job"]):
-            _log.info("%s is set by batchbridge, and not by the template", place)
-        return made
+        return self._planner.plan(submission).payload
 
     def hints(self, ref: JobRef) -> Mapping[str, str]:
         """The job in Nomad's web pages, and the commands that show it."""
-        namespace = self._place(ref.scope).namespace
-        at = f"-namespace {namespace} {ref.id}"
-        pages = {} if self.settings.address.startswith("unix") else {"ui": self._page(ref)}
-        return {
-            **pages,
-            "status": f"nomad job status {at}",
-            "logs": f"nomad alloc logs -job {at}",
-        }
+        return show.job(self.settings.address, self._place(ref.scope), ref.id)
+
+    def details(self, ref: JobRef, attempt: int) -> Mapping[str, str]:
+        """The allocation, its node, and the commands that show its output."""
+        alloc, place = self._alloc(ref, attempt), self._place(ref.scope)
+        return show.attempt(place, alloc, self._datacenter(place, alloc)) if alloc else {}
 
     def release(self, refs: Sequence[JobRef]) -> None:
         """Delete the variables that held their secrets."""
@@ -191,6 +156,12 @@ class NomadDriver(BatchDriver[NomadSettings]):
             job = self._book(ref.scope).get(ref.id) or self._known(ref.scope, [ref.id]).get(ref.id)
             if job is not None and job.secrets:
                 self._api.delete_variable(self._place(ref.scope), variable_path(ref.id))
+
+    def purge(self, refs: Sequence[JobRef]) -> None:
+        """Have Nomad forget them with all that it kept, and delete what held their secrets."""
+        self.release(refs)
+        for _ in mapped(self._forget, refs, workers=CALLS):
+            pass
 
     def probe(self) -> Iterable[Check]:
         """Whether Nomad answers, and whether the token may read the namespace."""
@@ -204,34 +175,8 @@ class NomadDriver(BatchDriver[NomadSettings]):
 
     # -- how ---------------------------------------------------------------------------------
 
-    def _options(self, submission: Submission) -> NomadOptions:
-        return options_from(NomadOptions, submission.spec.options)
-
-    def _base(self, place: Place, option: str) -> template.Block | None:
-        """The job of a template, read and parsed once while its text stays the same."""
-        if not option:
-            return None
-        text = template.text_of(option)
-        if text not in self._bases:
-            self._bases[text] = template.base(template.decoded(text) or self._parsed(place, text))
-        return self._bases[text]
-
-    def _parsed(self, place: Place, text: str) -> Mapping[str, Any]:
-        try:
-            return self._api.parse(place, text)
-        except Refused as error:
-            words = f"options.template: Nomad cannot parse it: {error}"
-            raise SpecError(words, path="options.template") from error
-
     def _place(self, scope: Scope) -> Place:
-        return Place(scope[0], scope[1] if len(scope) > 1 else self.settings.region)
-
-    def _site(self, submission: Submission) -> jobspec.Site:
-        place = self._place(self.scope_of(submission))
-        return jobspec.Site(place.namespace, place.region, self.settings.mhz_per_core)
-
-    def _page(self, ref: JobRef) -> str:
-        return f"{self.settings.address}/ui/jobs/{ref.id}@{self._place(ref.scope).namespace}"
+        return self._planner.place(scope)
 
     def _book(self, scope: Scope) -> Book:
         with self._lock:
@@ -240,20 +185,22 @@ class NomadDriver(BatchDriver[NomadSettings]):
     def _deregister(self, ref: JobRef) -> None:
         self._api.deregister(self._place(ref.scope), ref.id)
 
+    def _forget(self, ref: JobRef) -> None:
+        self._api.deregister(self._place(ref.scope), ref.id, purge=True)
+
     def _placed(self, ref: JobRef) -> bool:
         job = self._book(ref.scope).get(ref.id)
         return job is None or bool(job.allocs)
 
     def _submit(self, submission: Submission) -> Receipt:
-        scope = self.scope_of(submission)
         try:
-            payload = self.render(submission)
+            plan = self._planner.plan(submission)
         except SpecError as error:
             return Receipt(submission.key, error=error)
-        receipt = Registrar(self._api, self._place(scope)).submit(submission, payload)
+        receipt = Registrar(self._api, plan).submit(submission)
         if receipt.created and receipt.id:
-            job = Job(receipt.id, submit_time=time.time_ns(), meta=payload["Job"]["Meta"])
-            self._book(scope).enter(jobs.known(job, []))
+            job = Job(receipt.id, submit_time=time.time_ns(), meta=plan.payload["Job"]["Meta"])
+            self._book(plan.scope).enter(jobs.known(job, []))
         return receipt
 
     def _known(self, scope: Scope, ids: Collection[str]) -> dict[str, Known]:
@@ -267,26 +214,12 @@ class NomadDriver(BatchDriver[NomadSettings]):
             job = self._known(ref.scope, [ref.id]).get(ref.id)
         return job.allocs[attempt - 1] if job and attempt <= len(job.allocs) else None
 
-    def _denied(self, place: Place) -> AuthError:
-        """What a stream means that says nothing, unless asking again raises something better."""
-        self._api.index(place)
-        return AuthError(
-            "Nomad's event stream says nothing, as it does to a token that may not read it",
-            remedy="the token needs read-job in the namespace",
-        )
-
-
-def _follow(lines: Iterator[Line | None], book: Book, known: Followed) -> Iterator[Batch]:
-    looked = time.monotonic()
-    for line in lines:
-        if time.monotonic() - looked > PRUNE:
-            book.keep(set(known()))
-            looked = time.monotonic()
-        if line is None or not line.index:
-            yield Batch()
-        else:
-            told = [seen for job in book.told(line) for seen in translate.history(job)]
-            yield Batch(tuple(told), str(line.index))
+    def _datacenter(self, place: Place, alloc: Alloc) -> str:
+        """Where its node is; empty to whoever may not read nodes, as nobody else need."""
+        try:
+            return self._api.node(place, alloc.node_id).datacenter
+        except AuthError:
+            return ""
 
 
 def _check(name: str, look: Callable[[], str]) -> Check:

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Protocol
 
-import requests
+from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
 from batchbridge.errors import CursorExpired
 from batchbridge_nomad.api import Api, Place, broken
+from batchbridge_nomad.replies import Missing, Refused
 from batchbridge_nomad.wire import Line, line
 
 SILENCE = 40.0
@@ -28,17 +29,19 @@ class Stream:
     """What happens in one namespace from an index on, that index included."""
 
     def __init__(self, api: Api, place: Place, index: int) -> None:
-        self._ask = {**place.params, "topic": list(TOPICS), "index": str(index)}
-        self._api = api
-        self._answer: requests.Response | None = None
+        self._ask = {"topic": list(TOPICS), "index": index}
+        self._api, self._place = api, place
+        self._answer: BaseHTTPResponse | None = None
         self._over = False
 
     def read(self) -> Iterator[Line]:
         """Its lines, until it ends. TransportError where it breaks."""
-        self._answer = self._api.stream("read-job", "/v1/event/stream", self._ask, silence=SILENCE)
+        self._answer = self._api.stream(
+            self._place, "read-job", "/v1/event/stream", self._ask, silence=SILENCE
+        )
         with self._answer as answer:
             try:
-                for text in lines(answer.raw):
+                for text in lines(answer):
                     if self._over:
                         return
                     yield line(text)
@@ -50,12 +53,15 @@ class Stream:
         self._over = True
         if self._answer is not None:
             with contextlib.suppress(OSError, ValueError, RuntimeError):
-                self._answer.raw.shutdown()
+                self._answer.shutdown()
 
 
 def first_line(lines: Iterator[Line | None]) -> Line | None:
-    """The first line, which only a stream that is allowed has; None where none comes."""
-    return next((line for line in islice(lines, FIRST_LINE) if line is not None), None)
+    """The first line, which a stream says at once; None where there is no stream to be had."""
+    try:
+        return next((line for line in islice(lines, FIRST_LINE) if line is not None), None)
+    except (Missing, Refused):
+        return None
 
 
 def line_at(lines: Iterator[Line | None], index: int) -> Line:

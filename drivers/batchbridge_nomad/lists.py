@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 
 from batchbridge_nomad import jobs
 from batchbridge_nomad.api import Api, Place
+from batchbridge_nomad.jobspec import PREFIX
 from batchbridge_nomad.translate import Known
 from batchbridge_nomad.wire import Alloc
 
@@ -31,18 +33,22 @@ def known(api: Api, place: Place, ids: Collection[str]) -> dict[str, Known]:
 def allocations(api: Api, place: Place, ids: Collection[str]) -> Mapping[str, Sequence[Alloc]]:
     """The allocations of these jobs, and of others, by job."""
     by_job: dict[str, list[Alloc]] = {}
-    for alloc in api.allocations(place, prefix=_beginning(ids)) if ids else ():
+    for alloc in api.allocations(place, prefix=beginning(ids)) if ids else ():
         by_job.setdefault(alloc.job_id, []).append(alloc)
     return by_job
 
 
+def beginning(ids: Collection[str]) -> str:
+    """What all these ids begin with, as far as a filter can say it; of none, what ours begin with.
+
+    The keys of one day have much in common.
+    """
+    common = os.path.commonprefix(list(ids) or [PREFIX])  # noqa: RUF071 - by characters is meant
+    return re.match(r"[A-Za-z0-9_-]*", common)[0]  # type: ignore[index]  # it matches everything
+
+
 def _from_lists(api: Api, place: Place, ids: Collection[str]) -> dict[str, Known]:
     wanted = frozenset(ids)
-    listed = [job for job in api.jobs(place, prefix=_beginning(ids)) if job.id in wanted]
+    listed = [job for job in api.jobs(place, prefix=beginning(ids)) if job.id in wanted]
     allocs = allocations(api, place, ids)
     return {job.id: jobs.known(job, allocs.get(job.id, [])) for job in listed}
-
-
-def _beginning(ids: Iterable[str]) -> str:
-    """What all these ids begin with; the keys of one day have much in common."""
-    return os.path.commonprefix(list(ids))  # noqa: RUF071 - by characters is what is meant

@@ -185,10 +185,10 @@ class Log:
     def _frames(self, origin: str, offset: int) -> Iterator[Iterator[Frame]]:
         path = f"/v1/client/fs/logs/{self.alloc_id}"
         ask = {"task": TASK, "type": self.stream, "origin": origin, "offset": str(offset)}
-        answer = self.api.stream("read-logs", path, {**self.place.params, **ask, "plain": "false"})
+        answer = self.api.stream(self.place, "read-logs", path, {**ask, "plain": "false"})
         with answer:
             try:
-                yield frames(_chunks(answer.raw))
+                yield frames(_chunks(answer))
             except (HTTPError, OSError, ValueError) as error:
                 raise broken(error) from error
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-from batchbridge.errors import KeyConflict, Rejected, TransportError
+from batchbridge.errors import KeyConflict, TransportError
 from batchbridge.model import Receipt, Submission
-from batchbridge_nomad.api import Api, Place
+from batchbridge_nomad.api import Api
 from batchbridge_nomad.jobs import digest
 from batchbridge_nomad.jobspec import job_id
-from batchbridge_nomad.replies import Conflict, Refused
+from batchbridge_nomad.plan import Plan
+from batchbridge_nomad.replies import Conflict, Refused, rejected
 from batchbridge_nomad.script import variable_path
 
 
@@ -22,30 +22,32 @@ class AlreadyThere(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Registrar:
-    """Where jobs are registered. Safe to repeat: a key is one job, whose secrets stay."""
+    """Registers what was planned. Safe to repeat: a key is one job, whose secrets stay."""
 
     api: Api
-    place: Place
+    plan: Plan
 
-    def submit(self, submission: Submission, payload: Mapping[str, Any]) -> Receipt:
+    def submit(self, submission: Submission) -> Receipt:
         """Register the job. One that Nomad refuses is a receipt in its words."""
+        key, notes = submission.key, self.plan.notes
         try:
             with self._secrets(submission):
-                self._register(payload)
+                notes += self._register()
         except AlreadyThere:
             return self._repeated(submission)
         except Refused as error:
-            rejected = Rejected(f"Nomad refuses the job: {error}")
-            return Receipt(submission.key, error=rejected)
-        return Receipt(submission.key, id=job_id(submission.key), created=True)
+            return Receipt(key, error=rejected(str(error)))
+        return Receipt(key, id=job_id(key), created=True, notes=notes)
 
-    def _register(self, payload: Mapping[str, Any]) -> None:
+    def _register(self) -> tuple[str, ...]:
+        """Nomad's own warnings."""
         try:
-            self.api.register(self.place, payload)
+            said = self.api.register(self.plan.place, self.plan.payload).warnings
         except Refused as error:
             if "job already exists" in str(error):
                 raise AlreadyThere(str(error)) from error
             raise
+        return (f"Nomad warns: {' '.join(said.split())}",) if said else ()
 
     @contextmanager
     def _secrets(self, submission: Submission) -> Iterator[None]:
@@ -59,22 +61,22 @@ class Registrar:
             raise
         except Refused:
             if submission.secrets:
-                self.api.delete_variable(self.place, path)
+                self.api.delete_variable(self.plan.place, path)
             raise
 
     def _write(self, path: str, submission: Submission) -> None:
         """Write them anew; those of a job that is there already are left as they are."""
         values = {name: secret.reveal() for name, secret in submission.secrets.items()}
         try:
-            self.api.write_variable(self.place, path, values, new=True)
+            self.api.write_variable(self.plan.place, path, values, new=True)
         except Conflict:
-            if self.api.job(self.place, job_id(submission.key)) is None:
-                self.api.write_variable(self.place, path, values, new=False)
+            if self.api.job(self.plan.place, job_id(submission.key)) is None:
+                self.api.write_variable(self.plan.place, path, values, new=False)
 
     def _repeated(self, submission: Submission) -> Receipt:
         """The answer to a key whose job is there already."""
         key, known = submission.key, job_id(submission.key)
-        job = self.api.job(self.place, known)
+        job = self.api.job(self.plan.place, known)
         if job is None:
             raise TransportError(f"Nomad refused {known} as known, and then did not know it")
         if digest(job) == submission.digest:

@@ -6,22 +6,53 @@ unknown region, a lost leader. Its text tells them apart.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
-from requests.exceptions import RequestException, SSLError
+from urllib3.exceptions import HTTPError, SSLError
 
 from batchbridge.errors import (
     AuthError,
     BatchBridgeError,
     ConfigError,
     RateLimited,
+    Rejected,
     TransportError,
 )
 
-PASSING = ("no cluster leader", "rpc error", "timed out", "timeout", "connection refused", "eof")
+FORWARDED = re.compile(r"^(rpc error: )+")
+"""What an agent writes before the words of the server that it asked."""
+
+PASSING = re.compile(
+    r"No cluster leader|not the leader|leadership (was )?lost|Not ready to serve consistent reads"
+    r"|keyring has not been initialized|timed out enqueuing operation|raft is already shutdown"
+    r"|no servers$|EOF$|i/o timeout|deadline exceeded|connection (refused|reset)|broken pipe"
+    r"|closed network connection|(stream|session) (closed|shutdown)|failed to get conn"
+    r"|didn't get connection|^shutdown$",
+    re.IGNORECASE,
+)
 """Words of a 500 that says nothing of what was asked; it may pass."""
 
-DENIED = ("permission denied", "acl token not found", "acl token expired")
+VALIDATION = re.compile(r"\d+ errors? occurred:")
+"""How Nomad begins to list what is wrong with a job."""
+
+DENIED = {
+    "permission denied": "",
+    "acl token not found": "the token is none of this cluster's, or was deleted",
+    "acl token is invalid": "the token is none of Nomad's",
+    "acl token expired": "get a new token; token_file and token_command are read again by itself",
+}
+"""Words of a refusal of who asks, and what to do; of what they may do, the call knows."""
+
+
+REMEDIES = {
+    "nonexistent namespace": "nomad namespace list shows the namespaces",
+    "node pool": "nomad node pool list shows the node pools",
+    "log storage": "ask for more disk: it holds the job's log files too",
+    "vault": "vault_role and the paths in vault need a Vault that the cluster is connected to",
+    "are disabled by the scheduler": "an operator has closed the cluster for new jobs",
+}
+"""Words of a refused job, and what to do."""
 
 
 class Missing(BatchBridgeError):
@@ -41,31 +72,50 @@ class Unauthorized(AuthError):
 
 
 def problem(status: int, text: str, headers: Mapping[str, str]) -> BatchBridgeError:
-    """The error that a status of 400 and more means."""
-    words = " ".join(text.split()) or f"HTTP {status}"
+    """The error that a status of 300 and more means."""
+    words = FORWARDED.sub("", " ".join(text.split())) or f"HTTP {status}"
     low = words.lower()
-    if status in (401, 403) or any(word in low for word in DENIED):
-        return Unauthorized(f"Nomad refused the token: {words}")
+    denied = next((remedy for said, remedy in DENIED.items() if low.endswith(said)), None)
+    if denied is not None or (status in (401, 403) and "disabled" not in low):
+        return Unauthorized(f"Nomad refused the token: {words}", remedy=denied or "")
     if status == 429:
         return RateLimited("Nomad allows no more connections", retry_after=_seconds(headers))
     if "no path to region" in low:
         return ConfigError(f"Nomad: {words}", remedy="nomad server members lists the regions")
+    if "http request to an https server" in low:
+        return ConfigError("Nomad speaks TLS there", remedy="begin the address with https://")
     if status in _KINDS:
         return _KINDS[status](words)
-    if status in (502, 503, 504) or (status == 500 and any(word in low for word in PASSING)):
+    if status < 400 or status in (502, 503, 504) or (status == 500 and passing(words)):
         return TransportError(f"Nomad cannot answer now: {words}")
     return Refused(words)
 
 
-def unreachable(error: RequestException, address: str) -> BatchBridgeError:
+def passing(words: str) -> bool:
+    """Whether a 500 with these words says nothing of what was asked."""
+    return not VALIDATION.search(words) and PASSING.search(words) is not None
+
+
+def rejected(words: str) -> Rejected:
+    """The error of a job that Nomad refused with these words."""
+    low = words.lower()
+    remedy = next((help for said, help in REMEDIES.items() if said in low), "")
+    return Rejected(f"Nomad refuses the job: {words}", remedy=remedy)
+
+
+def unreachable(error: HTTPError, address: str) -> BatchBridgeError:
     """The error of a request that got no answer."""
+    said = _origin(error)
+    if "WRONG_VERSION_NUMBER" in str(said):
+        plain = "if it speaks none, begin the address with http://"
+        return ConfigError(f"no TLS is spoken at {address}: {said}", remedy=plain)
     if isinstance(error, SSLError):
         return AuthError(
-            f"no trusted connection to {address}: {_origin(error)}",
+            f"no trusted connection to {address}: {said}",
             remedy="check ca_cert, tls_server_name, client_cert and client_key",
         )
     return TransportError(
-        f"{address} cannot be reached: {_origin(error)}",
+        f"{address} cannot be reached: {said}",
         remedy="check the address, and that Nomad runs",
     )
 

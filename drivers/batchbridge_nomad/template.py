@@ -75,6 +75,13 @@ def over(below: Any, above: Any, name: str = "") -> Any:
     return above
 
 
+def notes(below: Any, above: Any) -> Iterator[str]:
+    """What of a template does not stand, as a sentence for whoever wrote it."""
+    places = list(overridden(below, above))
+    if places:
+        yield f"the template's {', '.join(places)} gave way to what batchbridge sets there"
+
+
 def overridden(below: Any, above: Any, path: str = "job") -> Iterator[str]:
     """The places at which the template said something that does not stand."""
     name = path.rpartition(".")[2]

@@ -46,6 +46,7 @@ class Alloc(Struct, rename="pascal", frozen=True):
 
     id: str = field(name="ID")
     job_id: str = field(name="JobID")
+    node_id: str = field(name="NodeID", default="")
     node_name: str = ""
     desired_status: str = ""
     desired_description: str = ""
@@ -97,6 +98,25 @@ class Evaluation(Struct, rename="pascal", frozen=True):
     triggered_by: str = ""
     failed_tg_allocs: dict[str, Metrics] | None = field(name="FailedTGAllocs", default=None)
     modify_index: int = 0
+
+
+class Registered(Struct, rename="pascal", frozen=True):
+    """The answer to a registered job."""
+
+    warnings: str = ""
+
+
+class Validity(Struct, rename="pascal", frozen=True):
+    """What Nomad says of a job that it is only shown."""
+
+    validation_errors: tuple[str, ...] | None = None
+    warnings: str = ""
+
+
+class Node(Struct, rename="pascal", frozen=True):
+    """A machine of the cluster."""
+
+    datacenter: str = ""
 
 
 class Payload(Struct, rename="pascal", frozen=True):

@@ -29,7 +29,7 @@ from batchbridge.errors import (
     TransportError,
 )
 from batchbridge.model import Absent, JobRef, JobSpec, JobState, Secret, Submission
-from batchbridge_nomad import NomadDriver, events, jobs, wire
+from batchbridge_nomad import NomadDriver, jobs, wire
 from batchbridge_nomad.api import Api, Place
 from batchbridge_nomad.session import tls_context
 
@@ -496,15 +496,6 @@ def test_a_stream_that_ends_is_over(driver, agent):
         assert [batch.cursor for batch in batches] == ["@5", None]
 
 
-def test_a_stream_that_says_nothing_is_a_refusal(driver, agent, monkeypatch):
-    """200 and silence, as a token gets that may not read."""
-    monkeypatch.setattr(events, "FIRST_LINE", 1)
-    agent([])
-    with watched(driver, "success") as batches, pytest.raises(AuthError) as caught:
-        next(batches)
-    assert "read-job" in caught.value.remedy
-
-
 def test_a_token_that_may_not_read_is_told_so_without_waiting(driver, httpserver):
     httpserver.expect_request("/v1/allocations").respond_with_data("denied", status=403)
     with watched(driver, "success") as batches, pytest.raises(AuthError):
@@ -628,6 +619,7 @@ def test_all_other_calls_are_python_nomads(httpserver, driver, agent, placed, mo
     agent([HEARTBEAT])
     httpserver.expect_request("/v1/var/nomad/jobs/bb-k").respond_with_json({})
     httpserver.expect_request("/v1/jobs/parse").respond_with_json({"Type": "batch"})
+    httpserver.expect_request("/v1/jobs", method="POST").respond_with_json({})
     httpserver.expect_request("/v1/jobs").respond_with_json([])
     httpserver.expect_request("/v1/job/bb-1/evaluations").respond_with_json([])
     placed.respond_with_data("")

@@ -28,13 +28,17 @@ Fault = Callable[[event_pb2.JobSetRequest, grpc.ServicerContext], None]
 
 
 class Armada:
-    """A server on a free port of this machine. `faults` are called, once each, by GetJobSetEvents
+    """A server on this machine, at `port` or at a free one. `faults` are called, once each, by GetJobSetEvents
     before it answers; `cut` are numbers of messages after which an answer breaks off. With `token`
     or `authorization` set, calls that do not bring it are refused.
     """
 
     def __init__(
-        self, *, cpu: float = 16.0, credentials: grpc.ServerCredentials | None = None
+        self,
+        *,
+        port: int = 0,
+        cpu: float = 16.0,
+        credentials: grpc.ServerCredentials | None = None,
     ) -> None:
         self.cluster = Cluster(cpu)
         self.token = ""
@@ -50,13 +54,13 @@ class Armada:
         event_pb2_grpc.add_EventServicer_to_server(_Events(self), self._server)
         job_pb2_grpc.add_JobsServicer_to_server(_Jobs(self), self._server)
         self._server.add_generic_rpc_handlers(_others(self))
-        self.address = f"127.0.0.1:{self._listen(credentials)}"
+        self.address = f"127.0.0.1:{self._listen(port, credentials)}"
         self._server.start()
 
-    def _listen(self, credentials: grpc.ServerCredentials | None) -> int:
+    def _listen(self, port: int, credentials: grpc.ServerCredentials | None) -> int:
         if credentials is None:
-            return self._server.add_insecure_port("127.0.0.1:0")
-        return self._server.add_secure_port("127.0.0.1:0", credentials)
+            return self._server.add_insecure_port(f"127.0.0.1:{port}")
+        return self._server.add_secure_port(f"127.0.0.1:{port}", credentials)
 
     def close(self) -> None:
         """End every job and every call."""
@@ -167,6 +171,13 @@ class _Queues(submit_pb2_grpc.QueueServiceServicer):
         if request.name not in self._armada.cluster.queues:
             context.abort(grpc.StatusCode.NOT_FOUND, f"could not find queue {request.name}")
         return submit_pb2.Queue(name=request.name)
+
+    def CreateQueue(self, request, context):
+        if request.name in self._armada.cluster.queues:
+            words = f"queue {request.name} already exists"
+            context.abort(grpc.StatusCode.ALREADY_EXISTS, words)
+        self._armada.cluster.queues.add(request.name)
+        return Empty()
 
 
 class _Events(event_pb2_grpc.EventServicer):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -39,24 +40,24 @@ def program() -> str:
 
 
 @pytest.fixture(scope="session")
-def start(program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+def start(program: str) -> Iterator[Start]:
     """``start("--acl", config=HCL)``: one more agent, with that configuration over the usual."""
-    states: list[Path] = []
+    with TemporaryDirectory(prefix="nomad-") as above:  # short, as the names of sockets must be
+        states: list[Path] = []
 
-    def start(*words: str, config: str = "") -> Agent:
-        place = tmp_path_factory.mktemp("nomad")
-        states.append(place / "agent")
-        more = place / "more.hcl"
-        more.write_text(config)
-        asked = ("--nomad", program, "--port", "0", "--config", str(more), *words)
-        _localdev_nomad(states[-1], "up", *asked)
-        agent = load(states[-1])
-        assert agent is not None
-        return agent
+        def start(*words: str, config: str = "") -> Agent:
+            states.append(Path(above, str(len(states))))
+            more = states[-1].with_suffix(".hcl")
+            more.write_text(config)
+            asked = ("--nomad", program, "--port", "0", "--config", str(more), *words)
+            _localdev_nomad(states[-1], "up", *asked)
+            agent = load(states[-1])
+            assert agent is not None
+            return agent
 
-    yield start
-    for state in states:
-        _localdev_nomad(state, "down")
+        yield start
+        for state in states:
+            _localdev_nomad(state, "down")
 
 
 def _localdev_nomad(state: Path, *words: str) -> None:

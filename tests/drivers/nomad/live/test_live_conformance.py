@@ -18,7 +18,7 @@ pytestmark = pytest.mark.live
 
 
 class _Kit(DriverConformance):
-    allowed_skips = frozenset({"test_gang", "test_reprioritise"})
+    allowed_skips = frozenset({"test_gang", "test_no_reruns", "test_queue_timeout"})
 
     @pytest.fixture
     def on(self, agent: Agent) -> Agent:

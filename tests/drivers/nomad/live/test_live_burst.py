@@ -1,0 +1,31 @@
+"""More jobs at once than the agent's buffer holds events of: no end is missed."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
+
+from batchbridge import as_completed
+from localdev.nomad_config import settings
+from tests.drivers.nomad.live.conftest import Start, client_of
+
+JOBS = int(os.environ.get("BATCHBRIDGE_LIVE_BURST", "3000"))
+SECONDS = 0.5 * JOBS
+"""How long it may take: a client on two cores starts some 30 jobs a second."""
+
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(300 + SECONDS)]
+BUFFER = "server { event_buffer_size = 100 }"
+"""What an agent has by default."""
+
+
+def test_every_end_of_a_burst_is_seen(start: Start):
+    agent = start(config=BUFFER)
+    modest = {"memory": "10M", "disk": "1M", "options": {"driver": "raw_exec", "cpu_mhz": 20}}
+    specs = [{"command": f"exit {n % 3}", **modest} for n in range(JOBS)]
+    with client_of(settings(agent)) as client:
+        jobs = client.submit_many(specs)
+        codes = {job.ref: job.record.exit_code for job in as_completed(jobs, SECONDS)}
+        assert [codes[job.ref] for job in jobs] == [n % 3 for n in range(JOBS)]
+        assert Counter(job.record.attempt for job in jobs) == {1: JOBS}

@@ -9,7 +9,7 @@
 ``ids``         what the ids of jobs and of messages tell; pure
 ``pages``       where a run's output is; ``logs``: its lines -> pages; pure
 ``explain``     why a job is where it is; ``about``: what its pieces are called; pure
-``health``      what ``doctor`` looks at
+``health``      what ``doctor`` looks at; ``libraries``: the versions of what calls go through
 ``identity``    who we are; ``oidc``, ``armadactl`` and ``fetched``: where our tokens are from
 ``refusals``    answers that are told apart
 ``api``         the calls; what it imports is there only once the first call is made:

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 from batchbridge.errors import BatchBridgeError, ConfigError
 from batchbridge.model import Check
+from batchbridge_armada.libraries import versions
 from batchbridge_armada.refusals import Missing, NotStarted, Refused
 from batchbridge_armada.settings import ArmadaSettings
 
 if TYPE_CHECKING:
     from batchbridge_armada.api import Api
-
-LIBRARIES = ("armada-client", "grpcio", "protobuf")
 
 NOBODY = "0" * 26
 """No job has this id."""
@@ -38,18 +36,6 @@ def checks(settings: ArmadaSettings, connect: Callable[[], Api]) -> Iterator[Che
 def _client(connect: Callable[[], Api]) -> str:
     connect()
     return f"{versions()}; a server of Armada does not tell its version"
-
-
-def versions() -> str:
-    """The libraries that calls to Armada go through, with their versions."""
-    return ", ".join(f"{name} {_version(name)}" for name in LIBRARIES)
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "(not installed)"
 
 
 def _server(api: Api) -> str:

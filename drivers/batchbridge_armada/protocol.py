@@ -11,7 +11,9 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from batchbridge.errors import DriverBroken
+from batchbridge_armada.libraries import versions
 
+HOME = "armada_client.google.api"
 SHARED = ("http_pb2", "annotations_pb2")
 
 
@@ -19,27 +21,30 @@ def _share_google_api() -> None:
     """Let the client library use the ``google.api`` that is installed, where one is.
 
     It brings a copy of its own; two copies in one process cannot be loaded, whichever is first.
+    Where its copy is loaded already, that one is what the process has.
     """
-    try:
-        if find_spec("google.api.annotations_pb2") is None:
-            return
-    except ModuleNotFoundError:
+    if any(f"{HOME}.{name}" in sys.modules for name in SHARED) or not _installed():
         return
     for name in SHARED:
-        sys.modules.setdefault(
-            f"armada_client.google.api.{name}", import_module(f"google.api.{name}")
-        )
+        sys.modules[f"{HOME}.{name}"] = import_module(f"google.api.{name}")
+
+
+def _installed() -> bool:
+    try:
+        return find_spec("google.api.annotations_pb2") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _broken(error: Exception) -> DriverBroken:
-    words = f"{type(error).__name__}: {error}"
-    if isinstance(error, ImportError):
+    words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(error, ModuleNotFoundError):
         return DriverBroken(
-            f"Armada's client cannot be imported: {words}",
+            f"Armada's client is not installed: {words}",
             remedy="pip install 'batchbridge[armada]'",
         )
     return DriverBroken(
-        f"Armada's client does not fit the protobuf or grpcio that is installed: {words}",
+        f"{versions()} do not fit each other: {words}",
         remedy="pip install --upgrade armada-client grpcio protobuf",
     )
 

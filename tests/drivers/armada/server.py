@@ -28,9 +28,11 @@ Fault = Callable[[event_pb2.JobSetRequest, grpc.ServicerContext], None]
 
 
 class Armada:
-    """A server on this machine, at `port` or at a free one. `faults` are called, once each, by GetJobSetEvents
-    before it answers; `cut` are numbers of messages after which an answer breaks off. With `token`
-    or `authorization` set, calls that do not bring it are refused.
+    """A server on this machine, at `port` or at a free one.
+
+    `faults` are called, once each, by GetJobSetEvents before it answers; `cut` are numbers of
+    messages after which an answer breaks off. With `token` or `authorization` set, calls that do
+    not bring it are refused.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ import os
 import shlex
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,6 +27,21 @@ def print_exports(variables: Mapping[str, str]) -> None:
     """Print these variables for ``eval``, whatever their values hold."""
     for name, value in variables.items():
         click.echo(f"export {name}={shlex.quote(value)}")
+
+
+def print_unset(names: Iterable[str]) -> None:
+    """Print, for ``eval``, what takes these variables back."""
+    click.echo(f"unset {' '.join(names)}")
+
+
+def listed(paths: str, path: Path) -> str:
+    """A list such as PATH's, with `path` before the others."""
+    return os.pathsep.join(filter(None, [str(path), unlisted(paths, path)]))
+
+
+def unlisted(paths: str, path: Path) -> str:
+    """A list such as PATH's, without `path`."""
+    return os.pathsep.join(one for one in paths.split(os.pathsep) if one not in ("", str(path)))
 
 
 def runs(*command: str) -> bool:

@@ -23,9 +23,19 @@ from requests import RequestException
 from batchbridge import BatchBridgeError, Client, WaitTimeout
 from batchbridge_nomad import NomadDriver
 from localdev import nomad_config
-from localdev.common import Failed, alone, check_free, free_port, is_free, print_exports, runs, say
+from localdev.common import (
+    Failed,
+    alone,
+    check_free,
+    free_port,
+    is_free,
+    print_exports,
+    print_unset,
+    runs,
+    say,
+)
 from localdev.nomad_admin import POLICY, Admin
-from localdev.nomad_config import Agent, Features, Place, settings
+from localdev.nomad_config import CONFIG, Agent, Features, Place, settings
 from localdev.processes import ServerProcess
 
 READY_WITHIN = 60.0  # seconds
@@ -80,7 +90,7 @@ def down(state: Path) -> bool:
         agent = load(state)
         if agent:
             agent.process.stop(within=STOPPED_WITHIN)
-        _remove(state)
+        remove(state)
     return agent is not None
 
 
@@ -99,7 +109,7 @@ def _port(asked: int | None) -> int:
 
 
 def _start(place: Place, nomad: str, port: int, features: Features, more: Sequence[Path]) -> Agent:
-    _remove(place.root)
+    remove(place.root)
     for directory in (place.root, place.datastore, place.tls):
         directory.mkdir(mode=0o700)
     if features.tls:
@@ -129,7 +139,7 @@ def _output(*command: str, cwd: Path | None = None) -> str:
     return done.stdout
 
 
-def _remove(state: Path) -> None:
+def remove(state: Path) -> None:
     """Remove it all; where an agent was killed, the file systems that it had mounted too."""
     mounted = [disk.mountpoint for disk in psutil.disk_partitions(all=True)]
     for mountpoint in sorted(mounted, reverse=True):
@@ -220,14 +230,17 @@ def up_command(state: Path, /, **asked: Any) -> None:
     """Start it unless it runs, wait until a job has run, print the environment to use."""
     agent = up(state, **asked)
     say(f"{agent}\nbatchbridge submit --profile {nomad_config.PROFILE} --follow -- echo hello")
-    print_exports(nomad_config.environment(agent))
+    print_exports(nomad_config.environment(agent, os.environ.get(CONFIG, "")))
 
 
 @main.command("down")
 @click.pass_obj
 def down_command(state: Path) -> None:
-    """Stop it and its jobs, and remove all it kept, the datastore too."""
+    """Stop it and its jobs, and remove all it kept, the datastore too; print what forgets it."""
     say("stopped" if down(state) else "was not running")
+    changed, unset = nomad_config.forgotten(Place(state), os.environ.get(CONFIG, ""))
+    print_exports(changed)
+    print_unset(unset)
 
 
 @main.command("status")

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from batchbridge_nomad.settings import NomadSettings
+from localdev.common import listed, unlisted
 from localdev.processes import ServerProcess
 
 PROFILE = "localdev-nomad"
+CONFIG = "BATCHBRIDGE_CONFIG"
 VOLUME = "datastore"
 """The host volume: a directory that every job and this machine see."""
 
@@ -105,6 +107,7 @@ def configuration(
     """The agent's configuration, beside ``-dev``. Nothing beyond the loopback is asked."""
     return {
         "bind_addr": "127.0.0.1",
+        "log_level": "INFO",
         "ports": {"http": http, "rpc": rpc, "serf": serf},
         "disable_update_check": True,
         "acl": {"enabled": features.acl},
@@ -158,17 +161,33 @@ def profile(agent: Agent) -> str:
     return "\n".join([*tables, 'driver = "raw_exec"', ""])
 
 
-def environment(agent: Agent) -> dict[str, str]:
-    """The same for ``nomad`` itself, and for Metaflow, with a datastore that every job sees."""
+def environment(agent: Agent, configs: str) -> dict[str, str]:
+    """The same for ``nomad`` itself, and for Metaflow, with a datastore that every job sees.
+
+    `configs`: what BATCHBRIDGE_CONFIG lists already.
+    """
     said = _said(settings(agent))
     token = {"NOMAD_TOKEN": agent.place.token.read_text()} if agent.features.acl else {}
     return {
         **{variable: said[name] for name, variable in _VARIABLES.items() if name in said},
         **token,
-        "BATCHBRIDGE_CONFIG": str(agent.place.profile),
+        CONFIG: listed(configs, agent.place.profile),
+        **_metaflow(agent.place),
+    }
+
+
+def forgotten(place: Place, configs: str) -> tuple[dict[str, str], list[str]]:
+    """What :func:`environment` set: that which has another value without it, and the rest."""
+    others = unlisted(configs, place.profile)
+    ours = [*_VARIABLES.values(), "NOMAD_TOKEN", *_metaflow(place)]
+    return ({CONFIG: others}, ours) if others else ({}, [CONFIG, *ours])
+
+
+def _metaflow(place: Place) -> dict[str, str]:
+    return {
         "METAFLOW_NOMAD_DRIVER": "raw_exec",
         "METAFLOW_DEFAULT_DATASTORE": "local",
-        "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(agent.place.datastore),
+        "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(place.datastore),
         "METAFLOW_DEFAULT_METADATA": "local",
     }
 

@@ -33,7 +33,7 @@ class Agent:
     `policies`: what each token may do; None: no access control. `buffer`: entries of the event
     stream that are kept. `pace`: seconds for which clients gather news. `images`: those that can
     be pulled; None: any. `hcl`: texts of jobs, and what they are in JSON. `limit`: connections of
-    one client at once.
+    one client at once. `port`: where it listens; 0: at a free one.
     """
 
     region = "global"
@@ -51,6 +51,7 @@ class Agent:
         images: frozenset[str] | None = None,
         hcl: Mapping[str, Any] | None = None,
         limit: int = 100,
+        port: int = 0,
     ) -> None:
         self.policies = policies
         self._hcl = hcl or {}
@@ -64,7 +65,7 @@ class Agent:
             env={"PATH": os.environ["PATH"], **(env or {})},
             images=images,
         )
-        self._server = Server(self._answer, self.troubles, limit=limit)
+        self._server = Server(self._answer, self.troubles, limit=limit, port=port)
         self.address = self._server.address
 
     def __enter__(self) -> Self:
@@ -98,10 +99,8 @@ class Agent:
         self._server.drop()
 
     def regress(self) -> None:
-        """Come back as from an older snapshot: another index, no past, the same jobs."""
-        with self.state.changed:
-            self.state.index = 5
-            self.state.entries.clear()
+        """Come back as from a snapshot: a lower index, no past, the same jobs."""
+        self.state.regress()
         self.break_off()
 
     def silence(self) -> Iterator[bytes]:

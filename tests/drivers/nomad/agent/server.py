@@ -18,16 +18,16 @@ TOO_MANY = "Your IP is issuing too many concurrent connections, please rate limi
 
 
 class Server(ThreadingHTTPServer):
-    """Listens on a free port of this machine. `limit`: connections at once, of one client."""
+    """Listens on a port of this machine. `limit`: connections at once, of one client."""
 
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
 
     def __init__(
-        self, answer: Callable[[Request], Answer], troubles: Troubles, *, limit: int
+        self, answer: Callable[[Request], Answer], troubles: Troubles, *, limit: int, port: int
     ) -> None:
-        super().__init__(("127.0.0.1", 0), _Connection)
+        super().__init__(("127.0.0.1", port), _Connection)
         self.answer, self.troubles, self.limit = answer, troubles, limit
         self.open: set[socket.socket] = set()
         self.lock = threading.Lock()
@@ -53,12 +53,13 @@ class Server(ThreadingHTTPServer):
             self._gone.notify_all()
 
     def drop(self) -> None:
-        """Break every connection, and wait until nobody is left."""
+        """Break every connection, and wait until those are over."""
         with self._gone:
-            for connection in self.open:
+            broken = set(self.open)
+            for connection in broken:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-            self._gone.wait_for(lambda: not self.open, 10)
+            self._gone.wait_for(lambda: not broken & self.open, 10)
 
     def close(self) -> None:
         """Listen no more."""

@@ -158,6 +158,17 @@ class State:
             del self.allocs[alloc["ID"]]
         self.touched |= dict.fromkeys(("Job", "Allocation"), self.index)
 
+    def regress(self) -> None:
+        """Number everything anew, from one; forget the events of late."""
+        with self.changed:
+            for table in (self.jobs, self.evaluations, self.allocs):
+                things = sorted(table.values(), key=lambda thing: thing["CreateIndex"])
+                for number, thing in enumerate(things, 1):
+                    thing |= {"CreateIndex": number, "ModifyIndex": number}
+            self.index = max(map(len, (self.jobs, self.evaluations, self.allocs)))
+            self.touched = dict.fromkeys(self.touched, self.index)
+            self.entries.clear()
+
     def close(self) -> None:
         """Let everybody who waits go."""
         with self.changed:

@@ -11,7 +11,7 @@ from tests.drivers.nomad.agent.answers import Answer
 
 @dataclass(slots=True)
 class Trouble:
-    """What happens to the next `times` requests whose method and path begin so.
+    """What happens to the next `times` requests of one of these methods whose path begins so.
 
     `answer`: it is given instead of doing what was asked. `mute`: 200 and silence. `reset`: what
     was asked is done, and the connection is reset before an answer. `cut`: the answer's body ends
@@ -57,7 +57,7 @@ class Troubles:
         """What happens to this request."""
         with self._lock:
             for trouble in self._coming:
-                if trouble.method == method and path.startswith(trouble.path):
+                if method in trouble.method.split() and path.startswith(trouble.path):
                     trouble.times -= 1
                     if not trouble.times:
                         self._coming.remove(trouble)

@@ -53,20 +53,20 @@ class Server(ThreadingHTTPServer):
             self._gone.notify_all()
 
     def drop(self) -> None:
-        """Break every connection, and wait until those are over."""
-        with self._gone:
-            broken = set(self.open)
-            for connection in broken:
+        """Break every connection."""
+        with self.lock:
+            for connection in self.open:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-            self._gone.wait_for(lambda: not broken & self.open, 10)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Listen no more, and wait until every connection is over."""
         self.shutdown()
         self._thread.join()
         self.server_close()
         self.drop()
+        with self._gone:
+            self._gone.wait_for(lambda: not self.open, 10)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no error; anything else is, and is printed."""

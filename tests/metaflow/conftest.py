@@ -107,11 +107,16 @@ class Place:
         )
 
     def flow(
-        self, flow: str | Path, *words: str, env: dict[str, str] | None = None, code: int = 0
+        self,
+        flow: str | Path,
+        *words: str,
+        env: dict[str, str] | None = None,
+        code: int = 0,
+        within: float = DEADLINE,
     ) -> str:
         """What that prints; it must end with that exit code."""
         process = self.start(flow, *words, env=env)
-        out, _ = process.communicate(timeout=DEADLINE)
+        out, _ = process.communicate(timeout=within)
         assert process.returncode == code, out
         return out
 

@@ -111,3 +111,48 @@ def test_paths_are_prepended_and_the_rest_is_replaced(monkeypatch: pytest.Monkey
     boot.prepend("METAFLOW_EXTRACTED_ROOT", "/w")
     assert os.environ["PYTHONPATH"] == "/w/.mf_code:/mine"
     assert os.environ["METAFLOW_EXTRACTED_ROOT"] == "/w"
+
+
+def test_what_the_dead_left_is_removed_by_the_next_and_what_is_used_stays(
+    tmp_path: Path, archive: Path
+) -> None:
+    temporary = tmp_path / "tmp"
+    used, lock = boot.claimed(_made(temporary), "batchbridge-task")
+    for name in ("batchbridge-task-dead", "batchbridge-task-new", "batchbridge-other", "theirs"):
+        (temporary / name).mkdir()
+    for entry in temporary.iterdir():
+        if not entry.name.endswith("new"):
+            os.utime(entry, (time.time() - boot.BEING_MADE - 1,) * 2)
+    work, *_ = json.loads(booted(tmp_path, plan_for(archive)).stdout)
+    left = {entry.name for entry in temporary.iterdir()}
+    others = {"batchbridge-task-new", "batchbridge-other", "theirs"}
+    assert left == {Path(used).name, Path(work).name, *others}
+    os.close(lock)
+    boot.remove_dead(_entry(Path(used)))
+    assert not Path(used).exists()
+
+
+def test_the_step_holds_its_directory_as_long_as_it_lives(tmp_path: Path, archive: Path) -> None:
+    step = "import os, sys; print(os.getcwd(), flush=True); sys.stdin.read()"
+    command = boot_plan.boot_command(sys.executable, plan_for(archive), ["-c", step])
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "TMPDIR": _made(tmp_path / "tmp")}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env=env, text=True, **pipes) as process:
+        assert process.stdout is not None
+        work = Path(process.stdout.readline().strip())
+        os.utime(work, (0, 0))
+        boot.remove_dead(_entry(work))
+        assert work.exists()
+        process.kill()
+    boot.remove_dead(_entry(work))
+    assert not work.exists()
+
+
+def _made(directory: Path) -> str:
+    directory.mkdir(exist_ok=True)
+    return str(directory)
+
+
+def _entry(path: Path) -> os.DirEntry[str]:
+    (entry,) = [entry for entry in os.scandir(path.parent) if entry.path == str(path)]
+    return entry

@@ -182,7 +182,7 @@ from batchbridge_local import LocalDriver
 
 class Driver(LocalDriver):
     name = "theirs"
-    capabilities = replace(LocalDriver.capabilities, list=False, labels=False)
+    capabilities = replace(LocalDriver.capabilities, list="absent", labels=False)
 """
 
 

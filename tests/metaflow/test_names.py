@@ -22,6 +22,7 @@ from metaflow_extensions.batchbridge.plugins.decorators import (
 from metaflow_extensions.batchbridge.toplevel import toplevel
 
 from .conftest import FLOWS, Place, a_driver
+from .engines import small_armada
 
 pytestmark = pytest.mark.timeout(300)  # whole flows, of several processes each
 
@@ -59,6 +60,11 @@ class NamedFlow(FlowSpec):
 if __name__ == "__main__":
     NamedFlow()
 """
+
+
+TWICE = NAMED.replace("    @step\n    def start", "    @{name}\n    @step\n    def start").replace(
+    "{arguments}", ""
+)
 
 
 def write(place: Place, text: str, name: str = "flow.py") -> Path:
@@ -159,6 +165,22 @@ def test_a_name_without_its_commands_is_refused(place: Place) -> None:
     assert "METAFLOW_ENABLED_CLI leaves local_batch out" in said
 
 
+def test_a_list_of_one_name_works_and_what_it_switches_off_is_said_once(place: Place) -> None:
+    config = Path(place.env["METAFLOW_HOME"], "config.json")
+    config.parent.mkdir()
+    lists = ("METAFLOW_ENABLED_STEP_DECORATOR", "METAFLOW_ENABLED_CLI")
+    config.write_text(json.dumps({name: ["armada"] for name in lists}))
+    text = TWICE.format(name="armada")
+    with small_armada() as there:
+        said = place.flow(write(place, text), "run", env=there.env)
+        listed = place.flow(place.root / "flow.py", "armada", "list", "--my-runs", env=there.env)
+    assert said.count("switches off @retry, @catch, @timeout, @resources") == 1
+    assert said.count("switches off 'logs', 'card'") == 1
+    assert said.count("Leave it out: batchbridge's names are enabled without it") == 2
+    assert said.count("succeeded") == 2
+    assert "No unfinished jobs" in listed
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -182,7 +204,7 @@ def test_a_folder_that_hides_the_library_is_named(place: Place) -> None:
 def test_the_backend_of_steps_that_name_none_is_configured(place: Place) -> None:
     flow = named(place, "batchbridge")
     said = place.flow(flow, "run", env={"METAFLOW_BATCHBRIDGE_BACKEND": "nowhere"}, code=1)
-    assert "no driver is named 'nowhere'" in said
+    assert "no profile 'nowhere' is defined here" in said
     assert "[local://" in place.flow(flow, "run")
 
 

@@ -33,7 +33,7 @@ def variables(datastore: str, metadata: str) -> dict[str, str]:
 
 
 def secrets(asked: dict[str, str] | None = None, **changes: object) -> dict[str, str]:
-    setting = {"plain": (), "datastore": "s3", "metadata": "local", "safe": True, **changes}
+    setting = {"named": (), "datastore": "s3", "metadata": "local", "safe": True, **changes}
     return task_env.secret_sources(asked or {}, **setting)
 
 
@@ -71,7 +71,7 @@ def test_the_credentials_of_s3_are_named_where_that_is_safe() -> None:
 
 def test_what_the_user_says_of_a_credential_counts() -> None:
     assert secrets({"AWS_ACCESS_KEY_ID": "file:/id"})["AWS_ACCESS_KEY_ID"] == "file:/id"
-    assert "AWS_ACCESS_KEY_ID" not in secrets(plain=["AWS_ACCESS_KEY_ID"])
+    assert "AWS_ACCESS_KEY_ID" not in secrets(named=["AWS_ACCESS_KEY_ID"])
 
 
 def test_the_services_headers_are_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,5 @@ BATCHBRIDGE_CACHE = from_conf("BATCHBRIDGE_CACHE")
 """Where the machines that run steps keep unpacked code packages; default: the user's cache."""
 
 globals().update(
-    {
-        name: from_conf(name)
-        for engine in engines.ENGINES.values()
-        for name in engine.variables
-    }
+    {name: from_conf(name) for engine in engines.ENGINES.values() for name in engine.variables}
 )

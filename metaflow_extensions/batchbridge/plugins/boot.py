@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 KEEP = 14 * 86400
 """Seconds after its last use that an unpacked package is kept: longer than any task may run."""
 
+BEING_MADE = 60
+"""Seconds that a new directory may be without the lock that says that it is in use."""
+
 
 def main(argv: list[str]) -> None:
     """``boot PLAN COMMAND...``: see `boot_plan.plan` for what the JSON object PLAN holds."""
@@ -85,7 +88,8 @@ def working_directory(code: str) -> str:
     """
     import shutil
 
-    work = unique(os.path.join(os.environ.get("TMPDIR") or "/tmp", "batchbridge"))
+    work, lock = claimed(os.environ.get("TMPDIR") or "/tmp", "batchbridge-task")
+    os.set_inheritable(lock, True)
     for entry in os.scandir(code):
         target = os.path.join(work, entry.name)
         if entry.name.startswith(".mf_"):
@@ -96,6 +100,46 @@ def working_directory(code: str) -> str:
             shutil.copy2(entry.path, target, follow_symlinks=False)
     os.environ["BATCHBRIDGE_SCRATCH"] = work
     return work
+
+
+def claimed(parent: str, stem: str) -> tuple[str, int]:
+    """A new private directory, and the lock on it, which says that it is in use.
+
+    Those whose lock nobody holds are removed. The kernel lets go of a lock with the last process
+    that has it; it is seen from every container.
+    """
+    for entry in os.scandir(parent):
+        if entry.name.startswith(stem + "-") and entry.is_dir(follow_symlinks=False):
+            remove_dead(entry)
+    path = unique(os.path.join(parent, stem))
+    lock = os.open(path, os.O_RDONLY)
+    locked(lock)  # where locks cannot be had, nobody will remove anything either
+    return path, lock
+
+
+def remove_dead(entry: os.DirEntry[str]) -> None:
+    """Remove a directory of this user's that nobody holds, unless it is being made just now."""
+    try:
+        found = entry.stat(follow_symlinks=False)
+        if found.st_uid != os.getuid() or found.st_mtime > time.time() - BEING_MADE:
+            return
+        lock = os.open(entry.path, os.O_RDONLY)
+    except OSError:
+        return
+    if locked(lock):
+        remove(entry.path)
+    os.close(lock)
+
+
+def locked(directory: int) -> bool:
+    """Whether nobody else held the lock on it: now this process does."""
+    import fcntl
+
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def prepend(name: str, value: str) -> None:

@@ -39,10 +39,10 @@ def job_spec(attempt: Attempt, resolved: Resolved) -> JobSpec:
     form, container = wanted(attempt.decorator, resolved)
     form["secrets"] = task_env.secret_sources(
         form.get("secrets", {}),
-        plain=attempt.decorator.variables,
+        named={*attempt.decorator.variables, *form.get("options", {}).get("secret_env", ())},
         datastore=attempt.datastore.TYPE,
         metadata=attempt.metadata,
-        safe=has.secrets,
+        safe=has.secrets or getattr(resolved.settings, "allow_plain_credentials", False),
     )
     if has.labels:
         form["labels"] = {**form.get("labels", {}), **_labels(attempt)}

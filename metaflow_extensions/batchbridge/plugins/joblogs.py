@@ -7,6 +7,8 @@ not kept by it; they are kept here, under the task's own name, for as long as th
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -19,6 +21,8 @@ from metaflow.mflog import TASK_LOG_SOURCE, update_delay
 from metaflow.mflog.mflog import decorate
 
 from batchbridge.logs import LogChunk
+
+from .boot import claimed
 
 STREAMS = ("stdout", "stderr")
 
@@ -56,8 +60,8 @@ class JobLogs:
     def __init__(self, task_datastore: Any, *, shown: bool = True) -> None:
         self._datastore = task_datastore
         self._shown = shown
-        self._scratch = tempfile.TemporaryDirectory(prefix="batchbridge-logs-")
-        self._paths = {stream: Path(self._scratch.name) / stream for stream in STREAMS}
+        self._scratch, self._lock = claimed(tempfile.gettempdir(), "batchbridge-logs")
+        self._paths = {stream: Path(self._scratch, stream) for stream in STREAMS}
         self._files: dict[str, IO[bytes]] = {s: p.open("wb") for s, p in self._paths.items()}
         self._lines = {stream: Lines() for stream in STREAMS}
         self._taken = dict.fromkeys(STREAMS, 0)
@@ -78,7 +82,8 @@ class JobLogs:
         self._saver.join()
         for file in self._files.values():
             file.close()
-        self._scratch.cleanup()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        os.close(self._lock)
 
     def write(self, chunk: LogChunk) -> None:
         """The next bytes of a stream."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import cache, partial
 from typing import Any
@@ -16,7 +16,7 @@ from metaflow.util import get_username
 
 from batchbridge import BatchBridgeError, Client, submit
 
-from . import jobs, orphans, runs, task_env
+from . import jobs, orphans, runs, switches, task_env
 from .attempts import Attempt, Order, launcher_words
 from .attributes import BatchBridgeException
 from .boot_plan import Package
@@ -67,13 +67,19 @@ class Launch:
         if self._guard is not None:
             return
         self._run = runs.launched_here(self.flow, self._run.run_id, tuple(self._clients))
-        for line in orphans.lines(self.flow):
+        for line in (*switches.lines(), *self._withheld(), *orphans.lines(self.flow)):
             say(line)
         try:
             runs.remember(self._run)
         except OSError as error:
             say(f"batchbridge: no later run will find what this one may leave behind: {error}")
         self._guard = Guard(self._run)
+
+    def _withheld(self) -> Iterator[str]:
+        """What of the files and the environment is for another address than the one in use."""
+        for client in self._clients.values():
+            if names := ", ".join(client.engine.resolved.withheld):
+                yield f"batchbridge: {names} not used: configured for another address"
 
     def commands(self, decorator: Any, cli_args: Any, task_id: str, number: int) -> list[str]:
         """``NAME step`` with what the attempt's process is told; the job may have a head start."""

@@ -70,23 +70,23 @@ def variables(
 def secret_sources(
     asked: Mapping[str, Any],
     *,
-    plain: Collection[str],
+    named: Collection[str],
     datastore: str,
     metadata: str,
     safe: bool,
 ) -> dict[str, Any]:
     """NAME -> source of every secret that the step gets.
 
-    `asked` is what the decorator names, `plain` what @environment sets for all to see. Where the
-    engine has a safe way (`safe`) and the datastore is S3, the launcher's AWS credentials are named
-    too; elsewhere the step uses what its machine has. The metadata service's headers hold its key:
-    they need a safe way.
+    `asked` is what the decorator names, `named` are the variables that come in another way. Where
+    the engine has a safe way (`safe`), or may do without, and the datastore is S3, the launcher's
+    AWS credentials are named too; elsewhere the step uses what its machine has. The metadata
+    service's headers hold its key: they need such a way.
     """
     found = dict(asked)
     if datastore == "s3" and safe:
-        here = [name for name in AWS_SECRETS if os.environ.get(name) and name not in plain]
+        here = [name for name in AWS_SECRETS if os.environ.get(name) and name not in named]
         found = {name: f"env:{name}" for name in here} | found
-    if metadata == "service" and metaflow_config.SERVICE_HEADERS:
+    if metadata == "service" and metaflow_config.SERVICE_HEADERS and HEADERS not in named:
         found[HEADERS] = f"env:{HEADERS}"
     return found
 

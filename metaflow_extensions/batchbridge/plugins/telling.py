@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from batchbridge import BatchBridgeError, Event, Job, JobState, Record
-from batchbridge.client import describe
+from batchbridge.jobs import describe
 
 WAITED = 10.0
 """Seconds that a job waits before the engine is asked why, and again after as many."""

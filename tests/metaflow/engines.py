@@ -1,0 +1,107 @@
+"""The engines that whole flows run on: small ones in this process, and real ones where they are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from localdev.nomad_agent import load
+from tests.drivers.armada.server import Armada
+from tests.drivers.nomad.agent import Agent
+
+from .conftest import REPO
+
+ARMADA = "LOCALDEV_ARMADA"
+"""Says of which kind the Armada is that ``localdev/armada`` started."""
+
+
+@dataclass(frozen=True)
+class There:
+    """An engine that runs steps, and the configuration that leads to it."""
+
+    name: str  #: of the decorator
+    env: dict[str, str]
+    server: Agent | Armada | None = None
+
+
+def nomad_env(address: str) -> dict[str, str]:
+    return {"METAFLOW_NOMAD_ADDRESS": address, "METAFLOW_NOMAD_DRIVER": "raw_exec"}
+
+
+def armada_env(address: str, logs: str, queue: str) -> dict[str, str]:
+    host, port = address.split(":")
+    logging_host, logging_port = logs.split(":")
+    return {
+        "METAFLOW_ARMADA_HOST": host,
+        "METAFLOW_ARMADA_PORT": port,
+        "METAFLOW_ARMADA_LOGGING_HOST": logging_host,
+        "METAFLOW_ARMADA_LOGGING_PORT": logging_port,
+        "METAFLOW_ARMADA_QUEUE": queue,
+        "METAFLOW_ARMADA_EXECUTABLE": sys.executable,
+    }
+
+
+@contextmanager
+def small_nomad() -> Iterator[There]:
+    with Agent(env={"PATH": os.environ["PATH"]}) as agent:
+        yield There("nomad", nomad_env(agent.address), agent)
+
+
+@contextmanager
+def small_armada() -> Iterator[There]:
+    armada = Armada(cpu=1000)
+    armada.cluster.queues.add("q")
+    try:
+        yield There("armada", armada_env(armada.address, armada.address, "q"), armada)
+    finally:
+        armada.close()
+
+
+@contextmanager
+def real_nomad() -> Iterator[There]:
+    if address := os.environ.get("BATCHBRIDGE_NOMAD"):
+        yield There("nomad", nomad_env(address))
+        return
+    if shutil.which("nomad") is None:
+        pytest.skip("there is no nomad on PATH, and BATCHBRIDGE_NOMAD names no agent")
+    with TemporaryDirectory(prefix="nomad-") as state:
+        _localdev_nomad(Path(state, "s"), "up", "--port", "0")
+        try:
+            agent = load(Path(state, "s"))
+            assert agent is not None
+            yield There("nomad", nomad_env(agent.address))
+        finally:
+            _localdev_nomad(Path(state, "s"), "down")
+
+
+def _localdev_nomad(state: Path, *words: str) -> None:
+    command = [sys.executable, "-m", "localdev.nomad_agent", "--state", str(state), *words]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@contextmanager
+def real_armada() -> Iterator[There]:
+    if not os.environ.get(ARMADA, "").startswith("processes"):
+        pytest.skip("no Armada whose pods run here: see localdev/armada up processes")
+    names = [f"BATCHBRIDGE_ARMADA_{name}" for name in ("ADDRESS", "BINOCULARS", "QUEUE")]
+    yield There("armada", armada_env(*(os.environ[name] for name in names)))
+
+
+LIVE = pytest.mark.live
+ENGINES = [
+    pytest.param(small_nomad, id="nomad"),
+    pytest.param(small_armada, id="armada"),
+    pytest.param(real_nomad, id="nomad-live", marks=LIVE),
+    pytest.param(real_armada, id="armada-live", marks=LIVE),
+]
+"""Each is called for a context that gives `There`."""

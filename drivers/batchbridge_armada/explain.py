@@ -16,6 +16,7 @@ _REASON = re.compile(r"UnschedulableReason:[ \t]*(?P<reason>\S.*)")
 _EXCLUDED = re.compile(r"^\s+(?P<count>\d+):\s+(?P<reason>\S.*)$", re.M)
 
 REMEDIES = (
+    ("exceeds the total limit", "ask for less: nothing there has as much"),
     ("selector", "check node_selector: only labels that the executor tracks can match"),
     ("taint", "add a toleration, or let the job run elsewhere"),
     ("insufficient", "wait for other jobs to end, or ask for less"),
@@ -52,7 +53,7 @@ def placed(job: JobDetails) -> Explanation | None:
 def over(job: JobDetails, error: str) -> Explanation | None:
     """How a job that has ended did, in the words that Armada has for it."""
     if error:
-        return Explanation(words(error))
+        return Explanation(words(error), _remedy(error.lower()))
     by = f" by {job.cancel_user}" if job.cancel_user else ""
     why = f": {job.cancel_reason}" if job.cancel_reason else ""
     return Explanation(f"cancelled{by}{why}") if by or why else None

@@ -72,7 +72,7 @@ def unreachable(words: str, address: str) -> BatchBridgeError:
 def _denied(words: str) -> BatchBridgeError:
     return AuthError(
         f"Armada does not allow this: {words}",
-        remedy="ask for the right on the queue: submit, cancel and watch are needed",
+        remedy="ask for the right on the queue: submit, cancel and watch are the least",
     )
 
 
@@ -86,7 +86,7 @@ def _forbidden(words: str) -> BatchBridgeError:
 def _unauthorized(words: str) -> BatchBridgeError:
     return Unauthorized(
         f"Armada refused the credential: {words}",
-        remedy="set token, token_file, token_command, or username and password",
+        remedy="check what says who you are: username, token, oidc_provider, armadactl_config",
     )
 
 

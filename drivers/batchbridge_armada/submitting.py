@@ -32,6 +32,8 @@ DOUBTED = 2.0
 SKEW = 60.0
 """Seconds by which it must be older to be an older job for certain: clocks differ."""
 
+CHANGE = "change what the job asks for; the submission settings of the server say what it takes"
+
 
 class Order(NamedTuple):
     """What is asked of Armada for one submission, and what the submitter should know of it."""
@@ -80,7 +82,7 @@ class Submitter:
             job_ids = self._accepted(items)
         except Refused as error:
             if len(items) == 1:
-                refused = Rejected(f"Armada refuses the job: {error}")
+                refused = Rejected(f"Armada refuses the job: {error}", remedy=CHANGE)
                 return [Receipt(items[0].submission.key, error=refused)]
             half = len(items) // 2
             return [*self._hand_over(items[:half]), *self._hand_over(items[half:])]

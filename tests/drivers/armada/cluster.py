@@ -79,6 +79,21 @@ class Job:
         size = notes.get("armadaproject.io/gangCardinality", "1")
         return notes.get("armadaproject.io/gangId", self.id), int(size)
 
+    def misfit(self, cpu: float) -> str:
+        """Why no node of so many cores can ever take it, in the scheduler's words as seen."""
+        if self.cpu > cpu:
+            return (
+                f"pool default:\njob/gang requests resources (cpu={self.cpu:g}) which exceeds the"
+                f" total limit of (cpu={cpu:g}) for its queue/priority class"
+            )
+        labels = {"kubernetes.io/hostname": NODE}
+        wrong = [n for n, value in self.pod.nodeSelector.items() if labels.get(n) != value]
+        return "".join(
+            "pool default:\nExcluded nodes:\n 1: node does not match pod NodeSelector:"
+            f" label {name} not set"
+            for name in wrong[:1]
+        )
+
     @property
     def over(self) -> bool:
         return self.state in ("SUCCEEDED", "FAILED", "CANCELLED", "REJECTED", "PREEMPTED")
@@ -225,6 +240,9 @@ class Cluster:
     def _placed(self, job: Job) -> bool:
         """Wait for a place; whether there is one, and still a job."""
         with self.changed:
+            job.error = "" if job.over else job.misfit(self.cpu)
+            if job.error:
+                self._end(job, "REJECTED", "failed", reason=job.error, cause=4)
             while not (job.over or self.closed or self._fits(job)):
                 self.changed.wait(5)
             if job.over or self.closed:

@@ -9,6 +9,7 @@ from tests.drivers.armada.conftest import QUEUE
 
 SET = "set"
 SCOPE = (QUEUE, SET)
+LONG = {"command": "sleep 60"}
 
 
 def submission(key="k", *, gang=None, **fields):
@@ -33,6 +34,16 @@ def until(holds, patience=15.0):
 
 def over(armada, *job_ids):
     until(lambda: all(armada.cluster.jobs[job_id].over for job_id in job_ids))
+
+
+def running(armada, receipt):
+    until(lambda: armada.cluster.jobs[receipt.id].state == "RUNNING")
+
+
+def crowd(armada, driver):
+    """A job that takes every core."""
+    (receipt,) = submit(driver, submission("crowd", cpu=16, **LONG))
+    running(armada, receipt)
 
 
 def ref(receipt, scope=SCOPE):

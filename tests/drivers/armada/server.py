@@ -49,6 +49,7 @@ class Armada:
         self.faults: list[Fault] = []
         self.cut: list[int] = []
         self.gone: set[str] = set()
+        self.forbidden: set[str] = set()
         self._pool = ThreadPoolExecutor(64)
         self._server = grpc.server(self._pool, interceptors=[_Watchman(self)])
         submit_pb2_grpc.add_SubmitServicer_to_server(_Submit(self), self._server)
@@ -100,6 +101,13 @@ class _Submit(submit_pb2_grpc.SubmitServicer):
 
     def SubmitJobs(self, request, context):
         self._armada.calls.append(("SubmitJobs", request))
+        if request.queue in self._armada.forbidden:
+            words = (
+                f"bob lacks permission submit required for action submit for queue {request.queue};"
+                f" user bob cannot perform action submit on queue {request.queue} as they are"
+                " neither explicitly permissioned on the queue or a member of submit_any_jobs group"
+            )
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, words)
         if request.queue not in self._armada.cluster.queues:
             words = f'could not find queue "{request.queue}"'
             context.abort(grpc.StatusCode.PERMISSION_DENIED, words)
@@ -156,12 +164,18 @@ def _problem(item) -> str:
     if len(item.pod_specs) != 1:
         return "Jobs with multiple pods are not supported"
     if item.pod_specs[0].ByteSize() > POD_LIMIT:
-        return "Pod spec has a size which is greater than the maximum allowed size"
+        return "Pod spec has a size of … bytes which is greater than the maximum allowed size"
     for container in item.pod_specs[0].containers:
         if not container.resources.requests:
             return f"container {container.name} has no resources specified"
         if dict(container.resources.requests) != dict(container.resources.limits):
-            return f"container {container.name} defines different resources"
+            return f"container {container.name} defines different resources for requests and limits"
+        memory = container.resources.requests["memory"].string or "1Gi"
+        if memory.isdecimal() and int(memory) < 1 << 20:
+            return (
+                f'container "{container.name}" memory requests ({memory})'
+                " below server minimum (1Mi)"
+            )
     return "client id is too long" if len(item.client_id) > 100 else ""
 
 

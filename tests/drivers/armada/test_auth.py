@@ -70,7 +70,7 @@ def test_what_is_refused_is_told_with_the_server_s_words_and_a_remedy(armada):
     with reached(armada, token="other") as driver, pytest.raises(AuthError) as caught:
         accepted(driver)
     assert "Request unauthenticated with bearer" in str(caught.value)
-    assert "token_file" in caught.value.remedy
+    assert "token" in caught.value.remedy
     assert "other" not in str(caught.value)
 
 

@@ -25,7 +25,7 @@ from batchbridge_armada import snapshot as snapshots
 from batchbridge_armada.protocol import event_pb2
 from tests.drivers.armada.cluster import now, ulid
 from tests.drivers.armada.conftest import QUEUE
-from tests.drivers.armada.helpers import SCOPE, SET, over, run, submission, submit, until
+from tests.drivers.armada.helpers import SCOPE, SET, crowd, over, run, submission, submit, until
 
 LIFE = [
     JobState.SUBMITTED,
@@ -324,7 +324,8 @@ def test_a_pod_that_is_gone_is_a_truncated_end(armada, driver):
 
 
 def test_a_job_that_waits_has_an_empty_page(armada, driver):
-    (receipt,) = submit(driver, submission(cpu=100))
+    crowd(armada, driver)
+    (receipt,) = submit(driver, submission())
     empty = page(driver, receipt.id, ended=False)
     assert (empty.data, empty.eof) == (b"", False)
 

@@ -9,9 +9,20 @@ from batchbridge.errors import ConfigError, SpecError
 from batchbridge.model import Cause, Gang, JobState
 from batchbridge_armada import ArmadaDriver
 from tests.drivers.armada.conftest import QUEUE
-from tests.drivers.armada.helpers import SCOPE, SET, over, ref, run, submission, submit, until
+from tests.drivers.armada.helpers import (
+    LONG,
+    SCOPE,
+    SET,
+    crowd,
+    over,
+    ref,
+    run,
+    running,
+    submission,
+    submit,
+    until,
+)
 
-LONG = {"command": "sleep 60"}
 CLASS = {"options": {"priority_class": "armada-preemptible"}}
 
 
@@ -24,10 +35,6 @@ def driver(driver_here):
 def client(driver):
     with Client(driver=driver, journal=False) as client:
         yield client
-
-
-def running(armada, receipt):
-    until(lambda: armada.cluster.jobs[receipt.id].state == "RUNNING")
 
 
 # -- cancelling -----------------------------------------------------------------------------------
@@ -173,8 +180,7 @@ def test_a_list_needs_a_queue(armada):
 
 
 def test_a_waiting_job_is_explained_by_the_scheduler(armada, driver):
-    (first,) = submit(driver, submission("k1", cpu=16, **LONG))
-    running(armada, first)
+    crowd(armada, driver)
     (second,) = submit(driver, submission("k2", cpu=1))
     explanation = driver.explain(ref(second))
     assert explanation.summary == "resource limit exceeded"
@@ -205,6 +211,14 @@ def test_a_job_that_is_being_placed_is_explained_by_its_place(armada, driver):
     assert f"describe pod armada-{receipt.id}-0" in explanation.remedy
 
 
+def test_a_job_that_never_fits_is_told_what_to_change(armada, driver):
+    (receipt,) = submit(driver, submission(cpu=100))
+    over(armada, receipt.id)
+    explanation = driver.explain(ref(receipt))
+    assert "exceeds the total limit of (cpu=16)" in explanation.summary
+    assert explanation.remedy.startswith("ask for less")
+
+
 def test_the_pieces_of_a_job_are_named(armada, driver):
     (receipt,) = submit(driver, submission(options={"namespace": "team"}, **LONG))
     running(armada, receipt)
@@ -220,6 +234,7 @@ def test_the_pieces_of_a_job_are_named(armada, driver):
     }
 
 
-def test_a_job_without_a_place_has_no_pieces(driver):
-    (receipt,) = submit(driver, submission(cpu=100))
+def test_a_job_without_a_place_has_no_pieces(armada, driver):
+    crowd(armada, driver)
+    (receipt,) = submit(driver, submission())
     assert driver.details(ref(receipt), 1) == {}

@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from localdev.armada_state import Command, Keeper
 from localdev.common import Failed, runs, say
 
 MAGE = "github.com/magefile/mage@v1.17.2"
 KUBECONFIG = ".kube/external/config"
-SERVER, BINOCULARS = "localhost:50051", "localhost:50053"
+PORTS = {"server": 50051, "binoculars": 50053}
+"""Where a checkout has no file that says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,13 @@ def plan(checkout: Path, kind: str) -> Plan:
         age = "v0.21.4 or newer" if plans is NEW else "older than v0.21.4"
         raise Failed(f"{checkout} is {age}, which has {', '.join(plans)}, but no {kind}")
     return plans[kind]
+
+
+def address(checkout: Path, program: str) -> str:
+    """Where that program will be asked, as the checkout's configuration has it."""
+    config = checkout / "_local" / program / "config.yaml"
+    told = yaml.safe_load(config.read_text()) if config.exists() else {}
+    return f"localhost:{told.get('grpcPort', PORTS[program])}"
 
 
 def missing(chosen: Plan) -> list[str]:

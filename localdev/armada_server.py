@@ -94,12 +94,11 @@ def _check_same(there: Stack, wanted: Wanted) -> None:
 
 
 def _start(state: Path, wanted: Wanted) -> Stack:
-    version, ports = _version(wanted.checkout), _ports(wanted)
     run = _by_programs if wanted.bin else _by_mage
-    stack = Stack(wanted.kind, version, f"localhost:{ports.server}", "", wanted.queue)
+    stack = Stack(wanted.kind, _version(wanted.checkout), "", "", wanted.queue)
     keeper = Keeper.new(state, stack)
     try:
-        within = run(wanted, ports, keeper)
+        within = run(wanted, keeper)
         armada_ready.await_ready(keeper.stack, within=within, alive=lambda: _check_alive(keeper))
     except BaseException:
         say("it did not become ready: it is taken down")
@@ -110,7 +109,7 @@ def _start(state: Path, wanted: Wanted) -> Stack:
     return keeper.stack
 
 
-def _by_programs(wanted: Wanted, ports: Ports, keeper: Keeper) -> float:
+def _by_programs(wanted: Wanted, keeper: Keeper) -> float:
     if wanted.kind not in armada_programs.BESIDE:
         raise Failed(f"{wanted.kind} is mage's: leave --bin out")
     if wanted.kind == "no-auth" and wanted.kubeconfig is None:
@@ -118,20 +117,20 @@ def _by_programs(wanted: Wanted, ports: Ports, keeper: Keeper) -> float:
     executor: Executor = wanted.kind  # type: ignore[assignment]
     built = Built(wanted.bin or Path(), wanted.checkout)
     built.check(executor)
+    ports = _ports(wanted)
     stores = armada_stores.provide(wanted.named, keeper)
-    if executor != "fake-executor":
-        keeper.update(binoculars=f"localhost:{ports.binoculars}")
+    logs = "" if executor == "fake-executor" else f"localhost:{ports.binoculars}"
+    keeper.update(address=f"localhost:{ports.server}", binoculars=logs)
     armada_programs.start_all(built, executor, stores, ports, keeper, wanted.kubeconfig)
     return READY_WITHIN
 
 
-def _by_mage(wanted: Wanted, ports: Ports, keeper: Keeper) -> float:
+def _by_mage(wanted: Wanted, keeper: Keeper) -> float:
     if wanted.kind == "processes":
         raise Failed("processes is of programs already built: name them with --bin DIR")
     plan = armada_mage.plan(wanted.checkout, wanted.kind)
-    keeper.update(
-        address=armada_mage.SERVER, binoculars=armada_mage.BINOCULARS if plan.logs else ""
-    )
+    logs = armada_mage.address(wanted.checkout, "binoculars") if plan.logs else ""
+    keeper.update(address=armada_mage.address(wanted.checkout, "server"), binoculars=logs)
     armada_mage.start(wanted.checkout, plan, keeper)
     return BUILT_WITHIN
 

@@ -6,7 +6,9 @@ What only one kind of it can show is skipped on the other, with the kind in the 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,6 +22,7 @@ from batchbridge_armada.settings import ArmadaSettings
 from localdev.armada_ready import STATE_VARIABLE, settings_of
 from localdev.armada_state import Stack, load
 
+REPO = Path(__file__).parents[4]
 MODEST = {"image": "busybox", "cpu": 0.1, "memory": "64M"}
 
 
@@ -48,6 +51,18 @@ def stack(state: Path) -> Stack:
     assert there is not None, f"{state} has no Armada: localdev/armada up"
     assert not there.dead()
     return there
+
+
+@pytest.fixture(scope="session")
+def restart(state: Path, stack: Stack) -> Callable[[str], None]:
+    """``restart("server")``: end one of its processes, and start it again."""
+
+    def restart(name: str) -> None:
+        command = [sys.executable, "-m", "localdev.armada_server", "--state", str(state)]
+        done = subprocess.run([*command, "restart", name], cwd=REPO, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    return restart
 
 
 @pytest.fixture(scope="session")

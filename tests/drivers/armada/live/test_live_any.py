@@ -10,7 +10,6 @@ import pytest
 from batchbridge import Client, JobFailed, as_completed
 from batchbridge.model import Cause, JobState
 from batchbridge_armada import ArmadaDriver
-from localdev.armada_server import restart
 from tests.drivers.armada.live.conftest import MODEST
 
 
@@ -101,10 +100,10 @@ def test_a_usable_armada_has_nothing_wrong(client):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["server", "scheduler", "eventingester", "lookoutingester"])
-def test_nothing_is_lost_when_a_part_is_restarted(submit, state, part):
+def test_nothing_is_lost_when_a_part_is_restarted(submit, restart, part):
     before = [submit(lasting(5)) for _ in range(5)]
     running(before[0])
-    restart(state, part)
+    restart(part)
     after = [submit(lasting(1)) for _ in range(5)]
     for job in (*before, *after):
         assert job.result(timeout=180).state is JobState.SUCCEEDED

@@ -9,7 +9,6 @@ import pytest
 from batchbridge import Client
 from batchbridge.model import Cause, JobState
 from batchbridge_armada import ArmadaDriver
-from localdev.armada_server import restart
 
 HUNGRY = ["python3", "-c", "import time; kept = b'x' * 300_000_000; time.sleep(600)"]
 
@@ -78,11 +77,11 @@ def test_lines_are_read_while_they_are_written(submit):
 
 
 @pytest.mark.usefixtures("processes")
-def test_no_line_is_lost_or_told_twice_when_binoculars_is_restarted(submit, state):
+def test_no_line_is_lost_or_told_twice_when_binoculars_is_restarted(submit, restart):
     job = submit("i=0; while [ $i -lt 100 ]; do echo line $i; sleep 0.1; i=$((i+1)); done")
     lines = job.logs()
     first = next(lines).data
-    restart(state, "binoculars")
+    restart("binoculars")
     rest = b"".join(chunk.data for chunk in lines)
     assert first + rest == b"".join(b"line %d\n" % n for n in range(100))
 

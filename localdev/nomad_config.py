@@ -34,6 +34,11 @@ class Place:
         return self.root / "datastore"
 
     @property
+    def data(self) -> Path:
+        """What the agent keeps: keys, and its jobs' directories under ``alloc``."""
+        return self.root / "data"
+
+    @property
     def tls(self) -> Path:
         """The CA and the certificates, under the names that ``nomad tls`` gives them."""
         return self.root / "tls"
@@ -106,6 +111,7 @@ def configuration(
 ) -> dict[str, Any]:
     """The agent's configuration, beside ``-dev``. Nothing beyond the loopback is asked."""
     return {
+        "data_dir": str(place.data),
         "bind_addr": "127.0.0.1",
         "log_level": "INFO",
         "ports": {"http": http, "rpc": rpc, "serf": serf},
@@ -114,9 +120,6 @@ def configuration(
         "tls": tls_block(place.tls) if features.tls else {},
         "server": {"event_buffer_size": 5000},
         "client": {
-            "state_dir": str(place.root / "client"),
-            "alloc_dir": str(place.root / "alloc"),
-            "alloc_mounts_dir": str(place.root / "mounts"),
             "gc_max_allocs": 500,
             "host_volume": {VOLUME: {"path": str(place.datastore), "read_only": False}},
             "options": options(features),

@@ -30,6 +30,7 @@ def home(tmp_path: Path) -> Path:
     config = tmp_path / "config" / "batchbridge" / "config.toml"
     config.parent.mkdir(parents=True)
     config.write_text('[profile.mine]\nbackend = "local"\n')
+    (tmp_path / "tmp").mkdir()
     (tmp_path / "bin").mkdir()
     install(tmp_path / "bin")
     docker = tmp_path / "bin" / "docker"
@@ -46,6 +47,7 @@ def env(home: Path) -> dict[str, str]:
         "PYTHON": sys.executable,
         "PATH": f"{home}/bin:{os.environ['PATH']}",
         "XDG_CONFIG_HOME": str(home / "config"),
+        "TMPDIR": str(home / "tmp"),
         "AWS_CA_BUNDLE": "/etc/ssl/certs/ca-certificates.crt",
     }
 
@@ -106,7 +108,7 @@ def test_a_job_runs_by_its_profile_and_down_leaves_nothing(nomad, program, featu
 
     assert nomad("down").returncode == 0
     assert not [one for one in family if one.is_running()]
-    assert list((home / "state").iterdir()) == []
+    assert [*(home / "state").iterdir(), *(home / "tmp").iterdir()] == []
     assert nomad("status").returncode == 1
 
 

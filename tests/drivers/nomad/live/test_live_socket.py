@@ -23,7 +23,7 @@ def socket(guarded: Agent) -> Iterator[Path]:
     with client_of(settings(guarded)) as client:
         job = client.submit(["sleep", "600"], options=RAW)
         deadline = time.monotonic() + 60
-        places = guarded.place.root / "alloc"
+        places = guarded.place.data / "alloc"
         while not (found := list(places.glob("*/main/secrets/api.sock"))):
             assert time.monotonic() < deadline, "there is no socket"
             time.sleep(0.1)

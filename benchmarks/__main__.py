@@ -9,6 +9,9 @@ import click
 from rich.console import Console
 
 from benchmarks import (
+    armada_ends,
+    armada_submits,
+    armada_watching,
     folding,
     imports,
     local_jobs,
@@ -34,6 +37,9 @@ ALL: dict[str, Callable[[Size], Report]] = {
     "nomad-latency": nomad_submits.latency,
     "nomad-end": nomad_ends.run,
     "nomad-watch": nomad_watching.run,
+    "armada-submit": armada_submits.run,
+    "armada-end": armada_ends.run,
+    "armada-watch": armada_watching.run,
 }
 
 WIDTH = 110

@@ -13,10 +13,12 @@ from batchbridge.model import Cause, JobSpec, JobState
 from batchbridge_armada import ArmadaDriver
 from batchbridge_armada.settings import ArmadaSettings
 from localdev.armada_state import Stack
-from localdev.common import Failed
+from localdev.common import Failed, listed, unlisted
 
 PROFILE = "localdev-armada"
-STATE_VARIABLE = "LOCALDEV_ARMADA_STATE"
+PROFILES = "config.toml"
+CONFIG = "BATCHBRIDGE_CONFIG"
+KIND_VARIABLE, STATE_VARIABLE = "LOCALDEV_ARMADA", "LOCALDEV_ARMADA_STATE"
 """Where the live tests learn what they run on."""
 
 PROBE = JobSpec(command=("true",), image="busybox", cpu=0.1, memory=64 << 20, job_set="probe")
@@ -89,20 +91,43 @@ def profile(stack: Stack) -> str:
     return "\n".join([f"[profile.{PROFILE}]", 'backend = "armada"', *lines, ""])
 
 
-def environment(stack: Stack, state: Path) -> dict[str, str]:
-    """What batchbridge, Metaflow and the live tests need to use it."""
+def environment(stack: Stack, state: Path, configs: str) -> dict[str, str]:
+    """What batchbridge, Metaflow and the live tests need to use it.
+
+    `configs`: what BATCHBRIDGE_CONFIG lists already.
+    """
     host, _, port = stack.address.rpartition(":")
     logs_host, _, logs_port = stack.binoculars.rpartition(":")
-    logs = {"METAFLOW_ARMADA_LOGGING_HOST": logs_host, "METAFLOW_ARMADA_LOGGING_PORT": logs_port}
+    logs = {
+        "BATCHBRIDGE_ARMADA_BINOCULARS": stack.binoculars,
+        "METAFLOW_ARMADA_LOGGING_HOST": logs_host,
+        "METAFLOW_ARMADA_LOGGING_PORT": logs_port,
+    }
     return {
-        "BATCHBRIDGE_CONFIG": str(state / "config.toml"),
+        CONFIG: listed(configs, state / PROFILES),
         "BATCHBRIDGE_ARMADA_ADDRESS": stack.address,
         "BATCHBRIDGE_ARMADA_QUEUE": stack.queue,
-        **({"BATCHBRIDGE_ARMADA_BINOCULARS": stack.binoculars} if stack.binoculars else {}),
         "METAFLOW_ARMADA_HOST": host,
         "METAFLOW_ARMADA_PORT": port,
         "METAFLOW_ARMADA_QUEUE": stack.queue,
         **(logs if stack.binoculars else {}),
-        "LOCALDEV_ARMADA": f"{stack.kind} {stack.version}",
+        **(_datastore(state) if stack.kind == "processes" else {}),
+        KIND_VARIABLE: f"{stack.kind} {stack.version}",
         STATE_VARIABLE: str(state),
+    }
+
+
+def forgotten(stack: Stack, state: Path, configs: str) -> tuple[dict[str, str], list[str]]:
+    """What :func:`environment` set: that which has another value without it, and the rest."""
+    ours = [name for name in environment(stack, state, configs) if name != CONFIG]
+    others = unlisted(configs, state / PROFILES)
+    return ({CONFIG: others}, ours) if others else ({}, [CONFIG, *ours])
+
+
+def _datastore(state: Path) -> dict[str, str]:
+    """Metaflow's, where its steps are processes of this machine."""
+    return {
+        "METAFLOW_DEFAULT_DATASTORE": "local",
+        "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(state / "datastore"),
+        "METAFLOW_DEFAULT_METADATA": "local",
     }

@@ -1,7 +1,7 @@
 """Armada for development: from a checkout with mage, or from programs already built.
 
-``up`` is idempotent and prints, for ``eval``, the environment that batchbridge and Metaflow need;
-what is for people goes to stderr.
+``up`` is idempotent and prints, for ``eval``, the environment that batchbridge and Metaflow need,
+``down`` what takes it back; what is for people goes to stderr.
 
 \b
 KIND is one of
@@ -27,7 +27,7 @@ from localdev import armada_mage, armada_programs, armada_ready, armada_stores
 from localdev.armada_programs import Built, Executor, Ports
 from localdev.armada_state import Keeper, Stack, load
 from localdev.armada_stores import Named
-from localdev.common import Failed, alone, check_free, free_port, print_exports, say
+from localdev.common import Failed, alone, check_free, free_port, print_exports, print_unset, say
 
 READY_WITHIN = 120.0  # seconds, of programs that are built
 BUILT_WITHIN = 1800.0  # seconds, of programs that mage builds first
@@ -104,7 +104,7 @@ def _start(state: Path, wanted: Wanted) -> Stack:
         say("it did not become ready: it is taken down")
         _take_down(keeper.stack, state)
         raise
-    (state / "config.toml").write_text(armada_ready.profile(keeper.stack))
+    (state / armada_ready.PROFILES).write_text(armada_ready.profile(keeper.stack))
     keeper.update(ready=True)
     return keeper.stack
 
@@ -170,6 +170,10 @@ def _ports(wanted: Wanted) -> Ports:
     return Ports(wanted.port or free_port(), wanted.binoculars_port or free_port(), free_port())
 
 
+def _configs() -> str:
+    return os.environ.get(armada_ready.CONFIG, "")
+
+
 # -- the command -----------------------------------------------------------------------------
 
 DIRECTORY = click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path)
@@ -205,16 +209,22 @@ def up_command(
     """Start it unless it runs, wait until it takes jobs, print the environment to use."""
     wanted = Wanted(bin=bin_, named=Named(pulsar, postgres, redis), **rest)
     stack = up(state, wanted)
-    say(f"{stack}\nthe profile {armada_ready.PROFILE} is in {state / 'config.toml'}")
-    print_exports(armada_ready.environment(stack, state))
+    say(f"{stack}\nthe profile {armada_ready.PROFILE} is in {state / armada_ready.PROFILES}")
+    print_exports(armada_ready.environment(stack, state, _configs()))
 
 
 @main.command("down")
 @click.pass_obj
 def down_command(state: Path) -> None:
-    """End it and remove all it kept."""
+    """End it, remove all it kept, print what takes the environment back."""
     there = down(state)
-    say(f"ended: {there}" if there else "was not running")
+    if there is None:
+        say("was not running")
+        return
+    say(f"ended: {there}")
+    changed, unset = armada_ready.forgotten(there, state, _configs())
+    print_exports(changed)
+    print_unset(unset)
 
 
 @main.command("status")

@@ -1,4 +1,4 @@
-"""What each script that watches Nomad jobs tells: which it saw end, and its CPU time, as JSON.
+"""What each script that watches jobs tells: which it saw end, its CPU time and memory, as JSON.
 
 Everything in the process counts, the interpreter and its imports too.
 """
@@ -9,6 +9,8 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable
+
+import psutil
 
 Watch = Callable[[str, list[str]], Iterable[str]]
 
@@ -22,4 +24,6 @@ def main(watch: Watch) -> None:
     began = time.perf_counter()
     ended = sorted(set(watch(sys.argv[1], ids)))
     wall = time.perf_counter() - began
-    print(json.dumps({"ended": ended, "wall": wall, "cpu": time.process_time()}))
+    memory = psutil.Process().memory_info().rss / 1e6
+    costs = {"wall": wall, "cpu": time.process_time(), "memory": memory}
+    print(json.dumps({"ended": ended, **costs}))

@@ -29,7 +29,7 @@ from batchbridge_nomad.api import Api, Place
 from batchbridge_nomad.book import Book
 from batchbridge_nomad.plan import Planner, options_of
 from batchbridge_nomad.register import Registrar
-from batchbridge_nomad.script import variable_path
+from batchbridge_nomad.secrets import variable_path
 from batchbridge_nomad.settings import NomadOptions, NomadSettings
 from batchbridge_nomad.translate import Known
 from batchbridge_nomad.wire import Alloc, Job

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from batchbridge.model import Explanation
-from batchbridge_nomad.translate import Known, ending_of
+from batchbridge_nomad.translate import Known, doing, ending_of
 from batchbridge_nomad.wire import Evaluation, Metrics
+
+PREPARING = {
+    "Missing": "write the variable or secret that it names; start_timeout limits the wait",
+    "image": "the image is being pulled; start_timeout limits the wait",
+}
+"""Words of what a node is at, and what to do."""
 
 
 def explanation(job: Known, evaluations: Sequence[Evaluation]) -> Explanation | None:
@@ -16,9 +22,9 @@ def explanation(job: Known, evaluations: Sequence[Evaluation]) -> Explanation | 
         return None if job.stopped else _unplaced(evaluations)
     if last.client_status != "pending":
         return None
-    doing = last.events[-1].display_message if last.events else "waiting for its client"
-    remedy = "write the variable or secret that it names" if "Missing" in doing else ""
-    return Explanation(f"being prepared on {last.node_name}: {doing}", remedy)
+    said = doing(last)
+    remedy = next((help for word, help in PREPARING.items() if word in said), "")
+    return Explanation(f"being prepared on {last.node_name}: {said}", remedy)
 
 
 def _unplaced(evaluations: Iterable[Evaluation]) -> Explanation | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,7 +16,8 @@ from typing import Any
 
 from batchbridge.errors import SpecError
 from batchbridge.model import JobSpec, Submission
-from batchbridge_nomad.script import PLACE, script, secrets_template, template, unsafe
+from batchbridge_nomad import secrets
+from batchbridge_nomad.script import PLACE, script, template, unsafe
 from batchbridge_nomad.settings import Affinity, Constraint, NomadOptions, Spread, Volume
 from batchbridge_nomad.template import Block, main_task, over
 from batchbridge_nomad.wire import TASK
@@ -143,7 +145,8 @@ def task(submission: Submission, options: NomadOptions, site: Site, below: Block
         Driver=driver,
         Config=config(spec, options, driver, below),
         Env={name: value for name, value in spec.env.items() if name not in hidden},
-        Templates=[template(text), *_secrets(submission)],
+        Templates=[template(text), *_hidden(submission, options)],
+        Vault=_vault(options),
         Resources=resources(spec, options, site),
         KillSignal="SIGTERM",
         KillTimeout=None if grace is None else _nanoseconds(grace),
@@ -151,9 +154,29 @@ def task(submission: Submission, options: NomadOptions, site: Site, below: Block
     )
 
 
-def _secrets(submission: Submission) -> list[Block]:
-    names = submission.secrets
-    return [secrets_template(job_id(submission.key), names)] if names else []
+def _hidden(submission: Submission, options: NomadOptions) -> list[Block]:
+    """What fills in the values that stand in no job. SpecError where a name has two sources."""
+    own, spec = submission.secrets, submission.spec
+    _each_once(own, options.variables, options.vault, spec.env)
+    return [
+        *([secrets.own(job_id(submission.key), own)] if own else []),
+        *([secrets.from_variables(options.variables)] if options.variables else []),
+        *([secrets.from_vault(options.vault)] if options.vault else []),
+    ]
+
+
+def _each_once(*sources: Mapping[str, Any]) -> None:
+    counted = Counter(name for source in sources for name in source)
+    twice = next((name for name, times in counted.items() if times > 1), None)
+    if twice:
+        raise SpecError(f"{twice} has more than one source", path="options")
+
+
+def _vault(options: NomadOptions) -> Block | None:
+    if not (options.vault or options.vault_role or options.vault_namespace):
+        return None
+    role, namespace = options.vault_role or None, options.vault_namespace or None
+    return _given(Role=role, Namespace=namespace, ChangeMode="noop")
 
 
 def task_driver(spec: JobSpec, options: NomadOptions, below: Block) -> str:

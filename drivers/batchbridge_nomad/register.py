@@ -13,7 +13,7 @@ from batchbridge_nomad.jobs import digest
 from batchbridge_nomad.jobspec import job_id
 from batchbridge_nomad.plan import Plan
 from batchbridge_nomad.replies import Conflict, Refused, rejected
-from batchbridge_nomad.script import variable_path
+from batchbridge_nomad.secrets import variable_path
 
 
 class AlreadyThere(Refused):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 
 from batchbridge.model import Submission
@@ -71,21 +71,5 @@ def template(text: str) -> dict[str, object]:
         "LeftDelim": f"[[{mark}",
         "RightDelim": f"{mark}]]",
         "Perms": "755",
-        "ChangeMode": "noop",
-    }
-
-
-def variable_path(job_id: str) -> str:
-    """Where a job's secrets are: of all jobs, Nomad lets that one alone read there."""
-    return f"nomad/jobs/{job_id}"
-
-
-def secrets_template(job_id: str, names: Iterable[str]) -> dict[str, object]:
-    """The template block that reads a job's secrets into its environment, and into no record."""
-    pairs = "".join(f"{name}={{{{ .{name} | toJSON }}}}\n" for name in names)
-    return {
-        "EmbeddedTmpl": f'{{{{ with nomadVar "{variable_path(job_id)}" }}}}{pairs}{{{{ end }}}}',
-        "DestPath": "secrets/batchbridge.env",
-        "Envvars": True,
         "ChangeMode": "noop",
     }

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from batchbridge.driver import Duration, Size, setting
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Each part stands in a template of Nomad's as it is.
+_SOURCE = re.compile(r"""[^#"`\\\s{}]+#[^#"`\\\s{}]+""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +140,17 @@ class NomadOptions:
     volumes: tuple[Volume, ...] = setting((), help="volumes of the cluster")
     network: str = setting("", help="network mode: host, bridge, none, cni/...")
     ports: tuple[Port, ...] = setting((), help="ports of the job")
+    variables: Mapping[str, str] = setting(
+        factory=dict,
+        help="environment variables from Nomad Variables: NAME -> PATH#KEY",
+    )
+    vault: Mapping[str, str] = setting(
+        factory=dict,
+        help="environment variables from secrets of Vault: NAME -> PATH#KEY, e.g. "
+        "secret/data/app#password",
+    )
+    vault_role: str = setting("", help="role of Vault's that the job takes; empty: the cluster's")
+    vault_namespace: str = setting("", help="namespace of Vault's")
     shm_size: Size | None = setting(None, help="size of /dev/shm, in containers")
     kill_timeout: Duration | None = setting(
         None,
@@ -152,3 +168,6 @@ class NomadOptions:
             raise ValueError("cores and cpu_mhz exclude each other")
         if self.priority is not None and not 1 <= self.priority <= 100:
             raise ValueError("priority must be 1 to 100")
+        for name, source in [*self.variables.items(), *self.vault.items()]:
+            if not (_NAME.fullmatch(name) and _SOURCE.fullmatch(source)):
+                raise ValueError(f"{name}={source} is no NAME=PATH#KEY")

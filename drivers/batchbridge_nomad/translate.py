@@ -36,6 +36,7 @@ NEVER_STARTED = {
     "Setup Failure": Cause.START_ERROR,
     "Failed Artifact Download": Cause.START_ERROR,
     "Task hook failed": Cause.START_ERROR,
+    "Killing": Cause.START_ERROR,  # of a task that has not run: a template that failed
 }
 """Events of a task whose command did not run."""
 
@@ -79,7 +80,7 @@ def history(job: Known) -> tuple[Seen, ...]:
 def _attempt(job: Known, alloc: Alloc, number: int) -> Iterator[Seen]:
     node, started = alloc.node_name, moment(alloc.task.started_at)
     at, ending = seconds(alloc.create_time), ending_of(job, number)
-    hint = "" if ending else _doing(alloc)
+    hint = "" if ending else doing(alloc)
     yield Seen(job.id, JobState.PENDING, number, at=at, node=node, message=hint)
     if started is not None or (alloc.client_status == "running" and not ending):
         yield Seen(job.id, JobState.RUNNING, number, at=started, node=node, message=hint)
@@ -240,12 +241,13 @@ def _interrupted(alloc: Alloc, terminated: TaskEvent | None = None) -> Ending:
     return Ending(state, cause, code, signal, words, own=cancelled)
 
 
-def _doing(alloc: Alloc) -> str:
-    """What the client is at, for a job that has not ended."""
+def doing(alloc: Alloc) -> str:
+    """What the client is at, for a job that has not ended; of a running one, only what is odd."""
     if alloc.client_status == "unknown":
         return "its node is cut off"
     if alloc.desired_status in ("stop", "evict"):
         return f"being stopped: {alloc.desired_description}"
-    shown = ("Driver", "Template", "Restarting")
     last = alloc.events[-1] if alloc.events else None
-    return last.display_message if last and last.type in shown else ""
+    if alloc.client_status == "pending":
+        return last.display_message if last else "waiting for its node"
+    return last.display_message if last and last.type in ("Template", "Restarting") else ""

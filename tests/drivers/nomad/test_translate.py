@@ -148,6 +148,7 @@ def test_exit_code_and_signal_exclude_each_other(details, facts):
         ("Driver Failure", "no such file", Cause.START_ERROR),
         ("Failed Validation", "bad", Cause.SPEC),
         ("Failed Artifact Download", "404", Cause.START_ERROR),
+        ("Killing", "Template failed: nothing at team/db#password", Cause.START_ERROR),
         ("Something New", "words", Cause.UNKNOWN),
     ],
 )
@@ -189,6 +190,25 @@ def test_a_task_that_ended_by_itself_just_before_it_was_stopped_has_succeeded():
 def test_words_that_are_not_known_are_no_success():
     ended = alloc("complete", event("Killing"), desired="stop", desired_description="news")
     assert (verdict(ended).state, verdict(ended).cause) == (S.FAILED, Cause.UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("status", "events", "message"),
+    [
+        ("pending", [], "waiting for its node"),
+        ("pending", [("Received", "Task received by client")], "Task received by client"),
+        ("pending", [("Driver", "Downloading image")], "Downloading image"),
+        ("pending", [("Template", "Missing: nomad.var.block(a)")], "Missing: nomad.var.block(a)"),
+        ("running", [("Started", "Task started by client")], ""),
+    ],
+)
+def test_what_a_job_is_at_that_has_not_ended(status, events, message):
+    """Words of a place in preparation: a start that takes too long ends with them."""
+    at = alloc(status, *(event(*one) for one in events), state=status)
+    if status == "pending":
+        at = msgspec.structs.replace(at, task_states={"main": TaskState(events=at.events)})
+    record, _ = folded(history(Known("bb-1", (at,))))
+    assert (record.state, record.message) == (S(status.upper()), message)
 
 
 def test_a_job_without_an_allocation_waits():

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from batchbridge_armada.api import Api
 
+KEPT = 10_000
+"""Jobs of which it is remembered where their output is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -27,12 +30,16 @@ class Place:
 
 
 class Pages:
-    """The output of jobs. Safe from several threads."""
+    """The output of jobs. Safe from several threads.
+
+    Binoculars knows pods by their names, and each run of a job has a pod of the same name: whose
+    output it is, the job's details tell.
+    """
 
     def __init__(self, api: Api) -> None:
         self._api = api
         self._lock = threading.Lock()
-        self._places: dict[tuple[str, int], Place] = {}
+        self._places: dict[str, dict[int, Place]] = {}
 
     def next(self, job_id: str, attempt: int, cursor: str | None, *, ended: bool) -> LogPage:
         """The next lines of that attempt's run; none before it has started."""
@@ -49,25 +56,29 @@ class Pages:
         except Missing:
             # Not there yet; or gone, with whatever it had that was not read.
             return LogPage(b"", str(at), eof=ended, truncated=ended)
-        found = page(lines, at, ended=ended)
-        if found.eof:
-            self._forget(job_id, attempt)
-        return found
+        if ended and self._replaced(job_id, place):
+            return LogPage(b"", str(at), eof=True, truncated=True)
+        return page(lines, at, ended=ended)
 
     def _place(self, job_id: str, attempt: int, ended: bool) -> Place | None:
         with self._lock:
-            place = self._places.get((job_id, attempt))
-        if place is None:
-            details = self._api.details([job_id]).get(job_id)
-            place = _last(details, ended) if details else None
-            if place is not None:
-                with self._lock:
-                    self._places[job_id, attempt] = place
+            known = dict(self._places.get(job_id, {}))
+        if attempt in known:
+            return known[attempt]
+        details = self._api.details([job_id]).get(job_id)
+        place = _last(details, ended) if details else None
+        if place is None or place in known.values():
+            return None  # the details do not tell of that attempt yet
+        with self._lock:
+            self._places.setdefault(job_id, {})[attempt] = place
+            if len(self._places) > KEPT:
+                self._places.pop(next(iter(self._places)))
         return place
 
-    def _forget(self, job_id: str, attempt: int) -> None:
-        with self._lock:
-            self._places.pop((job_id, attempt), None)
+    def _replaced(self, job_id: str, place: Place) -> bool:
+        """Whether the pod of that name may be a later run's."""
+        details = self._api.details([job_id]).get(job_id)
+        return details is not None and details.latest_run_id != place.run
 
 
 def _last(job: JobDetails, ended: bool) -> Place | None:

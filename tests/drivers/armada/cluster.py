@@ -63,6 +63,7 @@ class Job:
     process: subprocess.Popen | None = None
     lines: list[tuple[str, bytes]] = field(default_factory=list)
     over_time: bool = False
+    failures: int = 0
 
     @property
     def pod(self):
@@ -105,6 +106,7 @@ class Cluster:
     def __init__(self, cpu: float = 16.0) -> None:
         self.changed = threading.Condition()
         self.cpu = cpu
+        self.retries = 0
         self.queues: set[str] = set()
         self.jobs: dict[str, Job] = {}
         self.keys: dict[tuple[str, str], str] = {}
@@ -221,8 +223,10 @@ class Cluster:
         thread.start()
 
     def _live(self, job: Job) -> None:
-        if not self._placed(job):
-            return
+        while self._placed(job):
+            self._run(job)
+
+    def _run(self, job: Job) -> None:
         try:
             process = self._begin(job)
         except OSError as error:
@@ -240,9 +244,9 @@ class Cluster:
     def _placed(self, job: Job) -> bool:
         """Wait for a place; whether there is one, and still a job."""
         with self.changed:
-            job.error = "" if job.over else job.misfit(self.cpu)
-            if job.error:
-                self._end(job, "REJECTED", "failed", reason=job.error, cause=4)
+            if not job.over and (misfit := job.misfit(self.cpu)):
+                job.error = misfit
+                self._end(job, "REJECTED", "failed", reason=misfit, cause=4)
             while not (job.over or self.closed or self._fits(job)):
                 self.changed.wait(5)
             if job.over or self.closed:
@@ -257,7 +261,11 @@ class Cluster:
     def _fits(self, job: Job) -> bool:
         gang_id, size = job.gang
         members = [other for other in self.jobs.values() if other.gang[0] == gang_id]
-        taken = sum(other.cpu for other in self.jobs.values() if other.run and not other.over)
+        taken = sum(
+            other.cpu
+            for other in self.jobs.values()
+            if other.state in ("LEASED", "PENDING", "RUNNING")
+        )
         return len(members) >= size and taken + job.cpu <= self.cpu
 
     def _begin(self, job: Job) -> subprocess.Popen:
@@ -277,6 +285,7 @@ class Cluster:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+            job.lines = []
             job.run.started_ts.CopyFrom(now())
             self._become(job, "RUNNING", "running")
             return job.process
@@ -299,9 +308,18 @@ class Cluster:
         status = event_pb2.ContainerStatus(name="main", exitCode=code, reason=word)
         with self.changed:
             job.error = job.error if job.over else reason
-            self._end(
-                job, "FAILED", "failed", reason=reason, container_statuses=[status], cause=cause
-            )
+            what = {"reason": reason, "container_statuses": [status], "cause": cause}
+            if self._retried(job):
+                job.run.finished_ts.CopyFrom(now())
+                self._become(job, "QUEUED", "failed", retryable=True, **what)
+            else:
+                self._end(job, "FAILED", "failed", **what)
+
+    def _retried(self, job: Job) -> bool:
+        """As ``docs/retry_policies.md`` has it: the same job, another run, a pod of that name."""
+        once = job.item.annotations.get("armadaproject.io/failFast") == "true"
+        job.failures += 1
+        return not (once or job.over or self.closed) and job.failures <= self.retries
 
     def _become(self, job: Job, state: str, kind: str, **fields) -> None:
         job.state = state

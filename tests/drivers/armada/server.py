@@ -32,7 +32,8 @@ class Armada:
 
     `faults` are called, once each, by GetJobSetEvents before it answers; `cut` are numbers of
     messages after which an answer breaks off. With `token` or `authorization` set, calls that do
-    not bring it are refused.
+    not bring it are refused. `submitting` is called by each SubmitJobs; the answers of the next
+    `lost` of them never arrive.
     """
 
     def __init__(
@@ -50,6 +51,8 @@ class Armada:
         self.cut: list[int] = []
         self.gone: set[str] = set()
         self.forbidden: set[str] = set()
+        self.submitting: Callable[[], object] = bool
+        self.lost = 0
         self._pool = ThreadPoolExecutor(64)
         self._server = grpc.server(self._pool, interceptors=[_Watchman(self)])
         submit_pb2_grpc.add_SubmitServicer_to_server(_Submit(self), self._server)
@@ -115,9 +118,13 @@ class _Submit(submit_pb2_grpc.SubmitServicer):
             problem = _problem(item)
             if problem:
                 context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
+        self._armada.submitting()
         job_ids = self._armada.cluster.submit(
             request.queue, request.job_set_id, request.job_request_items
         )
+        if self._armada.lost:
+            self._armada.lost -= 1
+            context.abort(grpc.StatusCode.UNAVAILABLE, "transport is closing")
         answers = [submit_pb2.JobSubmitResponseItem(job_id=job_id) for job_id in job_ids]
         return submit_pb2.JobSubmitResponse(job_response_items=answers)
 

@@ -1,39 +1,28 @@
-"""The hard cases of submitting, watching, asking, cancelling and reading, on a server here."""
+"""The hard cases of submitting and asking, on a server here."""
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import closing
 from dataclasses import replace
 
-import grpc
 import pytest
 
 from batchbridge import Client
 from batchbridge.errors import (
     ConfigError,
-    CursorExpired,
     KeyConflict,
-    LogsUnavailable,
     Rejected,
     SpecError,
-    TransportError,
 )
-from batchbridge.model import Absent, Cause, JobRef, JobSpec, JobState, Secret, Submission
+from batchbridge.model import Absent, Cause, JobSpec, JobState, Secret, Submission
 from batchbridge_armada import ArmadaDriver, submitting
 from batchbridge_armada import snapshot as snapshots
 from batchbridge_armada.protocol import event_pb2
 from tests.drivers.armada.cluster import now, ulid
 from tests.drivers.armada.conftest import QUEUE
-from tests.drivers.armada.helpers import SCOPE, SET, crowd, over, run, submission, submit, until
-
-LIFE = [
-    JobState.SUBMITTED,
-    JobState.QUEUED,
-    JobState.LEASED,
-    JobState.PENDING,
-    JobState.RUNNING,
-]
+from tests.drivers.armada.helpers import SCOPE, SET, over, ref, submission, submit
 
 
 @pytest.fixture
@@ -54,9 +43,39 @@ def test_jobs_go_by_the_hundred(armada, driver):
     receipts = submit(driver, *(submission(f"k{n}") for n in range(450)))
     sizes = [len(request.job_request_items) for request in armada.asked("SubmitJobs")]
     assert sorted(sizes) == [50, 200, 200]
-    assert len({receipt.id for receipt in receipts}) == 450
-    names = {job.item.annotations["batchbridge/key"] for job in armada.cluster.jobs.values()}
-    assert names == {f"k{n}" for n in range(450)}
+    named = {id: job.item.annotations["batchbridge/key"] for id, job in armada.cluster.jobs.items()}
+    assert [named[receipt.id] for receipt in receipts] == [f"k{n}" for n in range(450)]
+
+
+def test_jobs_of_a_request_keep_their_order(armada, driver):
+    submit(driver, *(submission(f"k{n}") for n in range(450)))
+    for request in armada.asked("SubmitJobs"):
+        keys = [int(i.annotations["batchbridge/key"][1:]) for i in request.job_request_items]
+        assert keys == list(range(keys[0], keys[0] + len(keys)))
+
+
+def test_several_requests_are_on_their_way_at_once(armada, driver):
+    meeting = threading.Barrier(3)
+    armada.submitting = lambda: meeting.wait(timeout=30)
+    receipts = submit(driver, *(submission(f"k{n}") for n in range(600)))
+    assert all(receipt.id for receipt in receipts)
+
+
+def test_a_queue_that_stays_unknown_is_named_after_a_while(armada, driver, monkeypatch):
+    """It is there, says the server, and yet no job is taken."""
+    monkeypatch.setattr(driver._api, "queue_exists", lambda queue: True)
+    monkeypatch.setattr(submitting, "QUEUE_KNOWN", -1.0)
+    with pytest.raises(ConfigError, match='could not find queue "nowhere"'):
+        submit(driver, submission(options={"queue": "nowhere"}))
+
+
+def test_an_answer_that_never_came_is_asked_for_again_and_makes_nothing_twice(armada, client):
+    """The core sends the same keys again; Armada knows them, ``deduplication.go``."""
+    armada.lost = 1
+    form = {"command": "true", "image": "busybox", "cpu": 0.1, "job_set": SET}
+    jobs = client.submit_many([form] * 3)
+    assert len(armada.asked("SubmitJobs")) == 2
+    assert {job.ref.id for job in jobs} == set(armada.cluster.jobs)
 
 
 def test_large_jobs_go_in_requests_that_grpc_takes(armada, driver):
@@ -160,85 +179,9 @@ def test_a_secret_reaches_a_job_only_where_that_is_allowed(armada):
     with closing(ArmadaDriver(allowed)) as driver:
         (receipt,) = submit(driver, job)
         over(armada, receipt.id)
-        assert page(driver, receipt.id).data == b"kept\n"
-
-
-# -- watching -------------------------------------------------------------------------------------
-
-
-def test_a_watch_begins_shortly_before_the_oldest_job(armada, driver):
-    (receipt,) = submit(driver, submission())
-    with closing(driver.watch(SCOPE, None, lambda: [receipt.id])) as batches:
-        until(lambda: next(batches).observations)
-    (request,) = armada.asked("GetJobSetEvents")
-    begun = int(request.from_message_id.split(":")[0]) / 1000
-    assert 290 < time.time() - begun < 400
-    assert request.from_message_id.endswith(":0:0:1")
-    assert not request.errorIfMissing
-
-
-def test_a_broken_stream_is_resumed_and_nothing_is_lost_or_told_twice(armada, driver):
-    (receipt,) = submit(driver, submission())
-    over(armada, receipt.id)
-    armada.cut += [1, 2, 1]
-    told, cursor = [], None
-    for expected in (1, 2, 1, 2):
-        with closing(driver.watch(SCOPE, cursor, lambda: [receipt.id])) as batches:
-            for batch in batches:
-                told += [seen.state for seen in batch.observations]
-                cursor = batch.cursor or cursor
-                expected -= len(batch.observations)
-                if not expected:
-                    break
-            if armada.cut:
-                with pytest.raises(TransportError):
-                    until(lambda: next(batches).observations)
-    assert told == [*LIFE, JobState.SUCCEEDED]
-
-
-def test_a_stream_that_breaks_again_and_again_loses_no_job(armada, client):
-    armada.cut += [1, 2, 1]
-    assert run(client).result(timeout=30).state is JobState.SUCCEEDED
-
-
-def test_a_job_set_that_is_not_known_yet(armada, client):
-    """Before its first event is stored the stream may fail, and a state be unknown."""
-
-    def missing(request, context):
-        context.abort(grpc.StatusCode.NOT_FOUND, "Jobset set for queue q does not exist")
-
-    armada.faults += [missing]
-    assert run(client).result(timeout=30).state is JobState.SUCCEEDED
-
-
-@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL])
-def test_a_poisoned_stream_is_stepped_over_by_asking(armada, client, code):
-    def poison(request, context):
-        if request.watch:
-            context.abort(code, "error reading events: undecodable")
-
-    armada.faults += [poison] * 20
-    assert run(client).result(timeout=30).state is JobState.SUCCEEDED
-
-
-def test_an_event_of_an_unknown_kind_is_passed_over(armada, driver):
-    (receipt,) = submit(driver, submission())
-    over(armada, receipt.id)
-    armada.cluster.say(*SCOPE)
-    armada.cluster.say(*SCOPE, queued=event_pb2.JobQueuedEvent(job_id="later", created=now()))
-    with closing(driver.watch(SCOPE, None, lambda: [receipt.id])) as batches:
-        until(lambda: [s for s in next(batches).observations if s.id == "later"])
-
-
-def test_a_cursor_of_another_engine(driver):
-    with pytest.raises(CursorExpired):
-        next(driver.watch(SCOPE, "17", list))
-
-
-def test_a_watch_of_an_unreachable_server_raises():
-    driver = ArmadaDriver(ArmadaDriver.Settings(address="127.0.0.1:9", queue=QUEUE))
-    with closing(driver.watch(SCOPE, None, list)) as batches, pytest.raises(TransportError):
-        until(lambda: next(batches).observations)
+        assert (
+            driver.read_logs(ref(receipt), 1, "stdout", None, ended=True, wait=0).data == b"kept\n"
+        )
 
 
 # -- asking ---------------------------------------------------------------------------------------
@@ -263,6 +206,9 @@ def test_an_ending_that_only_a_query_tells_is_completed_by_the_stream(armada, dr
     told = driver.snapshot(SCOPE, [receipt.id]).observations
     assert (told[-1].state, told[-1].exit_code, told[-1].final) == (JobState.FAILED, 3, True)
     assert told[-1].seq is not None
+    (request,) = armada.asked("GetJobSetEvents")
+    assert not request.watch
+    assert time.time() - int(request.from_message_id.split(":")[0]) / 1000 < 200
 
 
 def test_a_failure_that_the_stream_has_not_told_yet_is_waited_for(armada, driver):
@@ -307,46 +253,7 @@ def test_what_is_no_id_of_armada_s_is_denied(driver):
     assert ids_told(driver, Absent, "bb-1") == {"bb-1"}
 
 
-# -- logs -----------------------------------------------------------------------------------------
-
-
-def page(driver, job_id, cursor=None, *, ended=True):
-    ref = JobRef("armada", "p", SCOPE, job_id)
-    return driver.read_logs(ref, 1, "stdout", cursor, ended=ended, wait=0)
-
-
-def test_a_pod_that_is_gone_is_a_truncated_end(armada, driver):
-    (receipt,) = submit(driver, submission(command="echo hello"))
-    over(armada, receipt.id)
-    armada.gone.add(receipt.id)
-    gone = page(driver, receipt.id)
-    assert (gone.data, gone.eof, gone.truncated) == (b"", True, True)
-
-
-def test_a_job_that_waits_has_an_empty_page(armada, driver):
-    crowd(armada, driver)
-    (receipt,) = submit(driver, submission())
-    empty = page(driver, receipt.id, ended=False)
-    assert (empty.data, empty.eof) == (b"", False)
-
-
-def test_logs_are_asked_for_at_the_cluster_that_has_them(armada):
-    settings = {"address": armada.address, "queue": QUEUE}
-    places = {"cluster-1": armada.address}
-    driver = ArmadaDriver(ArmadaDriver.Settings(**settings, binoculars_of=places))
-    (receipt,) = submit(driver, submission(command="echo hello"))
-    over(armada, receipt.id)
-    assert page(driver, receipt.id).data == b"hello\n"
-    driver.close()
-
-
-def test_without_an_address_logs_are_unavailable(armada):
-    driver = ArmadaDriver(ArmadaDriver.Settings(address=armada.address, queue=QUEUE))
-    (receipt,) = submit(driver, submission())
-    over(armada, receipt.id)
-    with pytest.raises(LogsUnavailable, match="cluster-1"):
-        page(driver, receipt.id)
-    driver.close()
+# -- the end ------------------------------------------------------------------------------------
 
 
 def test_a_job_that_runs_too_long_has_timed_out(client):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 import yaml
@@ -33,12 +34,19 @@ BESIDE: Mapping[Executor, tuple[str, ...]] = {
     "no-auth": ("executor", "binoculars"),
 }
 CLUSTER = "localdev"
-SOON = {"jobLeaseRenewalInterval": "1s", "allocateSpareClusterCapacityInterval": "1s"}
-SOON |= {
-    "stateProcessorInterval": "1s",
-    "podDeletionInterval": "1s",
-    "podIssueHandlingInterval": "1s",
+SOON = {
+    name: "1s"
+    for name in (
+        "jobLeaseRenewalInterval",
+        "allocateSpareClusterCapacityInterval",
+        "stateProcessorInterval",
+        "podDeletionInterval",
+        "podIssueHandlingInterval",
+    )
 }
+NOTED = {"jobLeaseRenewalInterval": "3s"}
+"""At a renewal the executor hears which runs are over, and removes their pods, logs and all, unless
+it has noted their end there: on a busy machine that takes it a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +116,7 @@ def overlays(stores: Stores, ports: Ports) -> dict[str, Overlay]:
         "lookoutingester": {**pulsar, **lookout},
         "lookout": lookout,
         "fakeexecutor": {**executors, **_executing("fake-cluster")},
-        "executor": {**executors, **_executing(CLUSTER)},
+        "executor": {**executors, **_executing(CLUSTER, NOTED)},
         "binoculars": {"grpcPort": ports.binoculars, "application": {"clusterId": CLUSTER}},
     }
     return {name: {**overlay, **_quiet(name, overlay)} for name, overlay in told.items()}
@@ -130,10 +138,10 @@ _SCHEDULING: Overlay = {
 }
 
 
-def _executing(cluster: str) -> Overlay:
+def _executing(cluster: str, periods: Mapping[str, str] = MappingProxyType({})) -> Overlay:
     return {
         "application": {"clusterId": cluster},
-        "task": SOON,
+        "task": {**SOON, **periods},
         "kubernetes": {
             "trackedNodeLabels": ["kubernetes.io/hostname", "armadaproject.io/node-pool"],
             "minimumResourcesMarkedAllocatedToNonArmadaPodsPerNode": {"cpu": 0, "memory": 0},

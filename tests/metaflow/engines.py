@@ -97,6 +97,14 @@ def real_armada() -> Iterator[There]:
     yield There("armada", armada_env(*(os.environ[name] for name in names)))
 
 
+def settings_of(there: There) -> dict[str, str]:
+    """The same configuration, as the driver's settings."""
+    env = {name.removeprefix("METAFLOW_"): value for name, value in there.env.items()}
+    if there.name == "nomad":
+        return {"address": env["NOMAD_ADDRESS"]}
+    return {"address": f"{env['ARMADA_HOST']}:{env['ARMADA_PORT']}", "queue": env["ARMADA_QUEUE"]}
+
+
 LIVE = pytest.mark.live
 ENGINES = [
     pytest.param(small_nomad, id="nomad"),

@@ -90,7 +90,7 @@ def test_a_key_is_one_attempts_of_one_launcher_over_one_datastore(run: Run) -> N
     task, here = Task("train", "5", 0), {"launch": "a", "user": "me", "root": "s3://here"}
     key = runs.key(run, task, **here)
     assert key == runs.key(replace(run, pid=1), task, **here)
-    assert key.startswith("mf-MyFlow.17.train.5.0-")
+    assert key.startswith("mf-MyFlow-17-train-5-0-")
     others = [
         runs.key(run, replace(task, attempt=1), **here),
         runs.key(run, replace(task, task_id="6"), **here),

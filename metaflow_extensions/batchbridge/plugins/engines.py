@@ -74,7 +74,7 @@ def _but(changes: Mapping[str, Attribute], *more: Attribute) -> tuple[Attribute,
 
 
 def _profile(engine: str) -> Attribute:
-    help = f'A profile of the {engine.title()} driver; default: "{engine}".'
+    help = f'A profile of the driver {engine}; default: "{engine}".'
     return Attribute("profile", "own.profile", "str", help)
 
 
@@ -297,7 +297,7 @@ ARMADA = Engine(
             "pod_template",
             "options.pod",
             "dict or str",
-            "A pod spec, as Kubernetes writes it, under which the step's is laid.",
+            "A pod spec, or a file with one, YAML or JSON, under which the step's is laid.",
             readers.structure,
             "POD_TEMPLATE",
         ),

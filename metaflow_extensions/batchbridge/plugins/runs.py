@@ -84,7 +84,8 @@ def key(run: Run, task: Task, *, launch: str, user: str, root: str) -> str:
     datastore that counts its runs from 1 too, means other jobs.
     """
     words = json.dumps([root, user, launch, asdict(task), run.flow, run.run_id], sort_keys=True)
-    return f"mf-{run.job_name(task)}-{sha256(words.encode()).hexdigest()[:16]}"
+    name = run.job_name(task).replace(".", "-")  # Nomad's Variables take no dot in a job's id
+    return f"mf-{name}-{sha256(words.encode()).hexdigest()[:16]}"
 
 
 def label(value: str) -> str:

@@ -15,7 +15,7 @@ from localdev.kubernetes import statuses
 from localdev.kubernetes.containers import Container, limits, read_log, variables
 from localdev.kubernetes.statuses import Ending
 from localdev.kubernetes.store import Name, Object, Problem, Store, now, timestamp
-from localdev.kubernetes.usage import Overrun, overrun
+from localdev.kubernetes.usage import Overrun, memory, overrun
 
 IMAGE = re.compile(r"[\w.-]+(:\d+)?(/[\w.-]+)*(:[\w.-]+)?(@sha256:[0-9a-f]{64})?")
 LOOK = 0.25
@@ -159,8 +159,10 @@ class Node:
         while not self._closed.wait(LOOK):
             with self.store.changed:
                 unhurt = [one for one in self._running.values() if one.overrun is None]
+            used = memory({one.container.session for one in unhurt})
             for running in unhurt:
-                running.overrun = overrun(running.container, running.pod)
+                resident = used[running.container.session]
+                running.overrun = overrun(running.container, running.pod, resident)
                 if running.overrun:
                     self._stop(running.container, running.overrun.grace)
 

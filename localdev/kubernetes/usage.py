@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,8 @@ class Overrun:
     grace: float
 
 
-def overrun(container: Container, pod: Object) -> Overrun | None:
-    """What it has overrun, if anything."""
+def overrun(container: Container, pod: Object, resident: int) -> Overrun | None:
+    """What it has overrun, if anything; `resident`: bytes of memory that it uses."""
     spec = pod["spec"]
     most = limits(spec["containers"][0])
     deadline = spec.get("activeDeadlineSeconds")
@@ -34,7 +35,7 @@ def overrun(container: Container, pod: Object) -> Overrun | None:
         words = "Pod was active on the node longer than the specified deadline"
         grace = spec.get("terminationGracePeriodSeconds", 30)
         return Overrun("Error", "DeadlineExceeded", words, grace)
-    if "memory" in most and memory(container.session) > most["memory"]:
+    if "memory" in most and resident > most["memory"]:
         return Overrun("OOMKilled", "", "", 0)
     disk = most.get("ephemeral-storage")
     if disk and size(container.work) + size(container.log) > disk:
@@ -44,9 +45,14 @@ def overrun(container: Container, pod: Object) -> Overrun | None:
     return None
 
 
-def memory(session: int) -> int:
-    """Resident bytes of all processes of a session."""
-    return sum(_resident(pid) for pid in psutil.pids() if _session(pid) == session)
+def memory(sessions: Collection[int]) -> Counter[int]:
+    """Resident bytes of all processes of each session."""
+    used: Counter[int] = Counter()
+    for pid in psutil.pids() if sessions else ():
+        session = _session(pid)
+        if session in sessions:
+            used[session] += _resident(pid)
+    return used
 
 
 def size(path: Path) -> int:

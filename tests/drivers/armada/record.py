@@ -1,25 +1,24 @@
 """Record what a real Armada streams: ``python -m tests.drivers.armada.record --help``.
 
 One file a scenario: a line that says what was recorded and how, then one message a line: its bytes,
-so that a client library of any age reads what it would have received, and what they say.
-The cluster must be of Armada's fakeexecutor, whose pods succeed after the seconds that their
-command names, and which offers no services. Needs the right to create queues and retry policies.
+so that a client library of any age reads what it would have received, and what they say. Without
+--write what is told now is compared with what was recorded, and a difference fails.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
-import sys
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import click
 import grpc
 from google.protobuf.json_format import MessageToDict
 
@@ -27,25 +26,30 @@ from batchbridge.model import JobRef, JobSpec, Submission
 from batchbridge_armada import ArmadaDriver
 from batchbridge_armada.api import Api
 from batchbridge_armada.protocol import event_pb2, submit_pb2, submit_pb2_grpc
-from batchbridge_armada.settings import ArmadaSettings
+from localdev.armada_ready import settings_of
+from localdev.armada_state import Stack
+from tests.drivers.armada.likeness import differences
+from tests.drivers.armada.stacks import KINDS, Kind, armada
 
+HOME = Path(__file__).with_name("recordings")
 QUEUE, RETRYING = "recorded", "recorded-retrying"
 LAST = ("succeeded", "cancelled", "failed")
-LONG = "sleep $(( (RANDOM % 1) + 600 ))"
+LONG = "exec sleep 600 # $(( (RANDOM % 1) + 600 ))"
 EXPOSED = {"services": [{"ports": [8080]}]}  # of services the fakeexecutor has none, and fails
+HUNGRY = "exec python3 -c \"import time; kept = b'x' * 300_000_000; time.sleep(600)\""
 
 
 class Recorder:
     """One Armada, and one job set a scenario."""
 
-    def __init__(self, address: str, executor: int | None) -> None:
-        self.settings = ArmadaSettings(address=address, queue=QUEUE)
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.settings = settings_of(stack)
         self.api = Api(self.settings)
         self.driver = ArmadaDriver(self.settings)
-        self.executor = executor
-        self.messages: list = []
+        self.messages: list[event_pb2.EventStreamMessage] = []
 
-    def run(self, scenario: Scenario, **fields: object) -> list[dict]:
+    def run(self, scenario: Scenario, **fields: Any) -> list[dict]:
         """Submit one job, do what the scenario does to it, and return all that was streamed."""
         self.messages = []
         queue, job_set = fields.pop("queue", QUEUE), f"recording-{uuid4().hex}"
@@ -83,7 +87,10 @@ def line(message: event_pb2.EventStreamMessage) -> dict:
     return {"wire": wire, "says": MessageToDict(message, preserving_proto_field_name=True)}
 
 
+# -- scenarios -------------------------------------------------------------------------------
+
 Scenario = Callable[[Recorder, JobRef, Iterator[str]], None]
+Scenarios = Mapping[str, tuple[Scenario, Mapping[str, Any]]]
 
 
 def to_the_end(recorder: Recorder, ref: JobRef, told: Iterator[str]) -> None:
@@ -109,24 +116,22 @@ def cancelled_at_once(recorder: Recorder, ref: JobRef, told: Iterator[str]) -> N
 def preempted(recorder: Recorder, ref: JobRef, told: Iterator[str]) -> None:
     """Preempt it once it runs."""
     next(kind for kind in told if kind == "running")
-    queue, job_set = ref.scope
-    request = submit_pb2.JobPreemptRequest(queue=queue, job_set_id=job_set, job_ids=[ref.id])
-    with grpc.insecure_channel(recorder.settings.address) as channel:
-        submit_pb2_grpc.SubmitStub(channel).PreemptJobs(request)
+    recorder.driver.preempt([ref], reason="recorded")
     to_the_end(recorder, ref, told)
 
 
 def lease_expired(recorder: Recorder, ref: JobRef, told: Iterator[str]) -> None:
     """Stop its cluster's executor once it runs, until Armada has given the lease up."""
     next(kind for kind in told if kind == "running")
-    os.kill(recorder.executor or 0, signal.SIGSTOP)
+    executor = recorder.stack.processes["fakeexecutor"].pid
+    os.kill(executor, signal.SIGSTOP)
     try:
         to_the_end(recorder, ref, told)
     finally:
-        os.kill(recorder.executor or 0, signal.SIGCONT)
+        os.kill(executor, signal.SIGCONT)
 
 
-SCENARIOS: dict[str, tuple[Scenario, dict]] = {
+FAKE: Scenarios = {
     "succeeded": (to_the_end, {}),
     "cancelled": (cancelled, {"command": LONG}),
     "cancelled_at_once": (cancelled_at_once, {"command": LONG}),
@@ -142,6 +147,25 @@ SCENARIOS: dict[str, tuple[Scenario, dict]] = {
     ),
     "lease_expired": (lease_expired, {"command": LONG}),
 }
+REAL: Scenarios = {
+    "real_succeeded": (to_the_end, {}),
+    "real_exit_code": (to_the_end, {"command": "exit 3"}),
+    "real_signal": (to_the_end, {"command": "kill -9 $$"}),
+    "real_oom": (to_the_end, {"command": HUNGRY}),
+    "real_evicted": (
+        to_the_end,
+        {"command": "head -c 40000000 /dev/zero > big; exec sleep 600", "disk": "10M"},
+    ),
+    "real_deadline": (to_the_end, {"command": "exec sleep 600", "timeout": 3}),
+    "real_missing": (to_the_end, {"command": ["/no/such/program"]}),
+    "real_image": (to_the_end, {"image": "https://no.image"}),
+    "real_retryable": (to_the_end, {"command": "exit 3", "queue": RETRYING, "reruns": True}),
+    "real_preempted": (
+        preempted,
+        {"command": LONG, "options": {"priority_class": "armada-preemptible"}},
+    ),
+}
+OF: Mapping[Kind, Scenarios] = {"fake-executor": FAKE, "processes": REAL}
 
 
 def prepare(address: str) -> None:
@@ -167,26 +191,54 @@ def prepare(address: str) -> None:
     time.sleep(10)  # until every part of Armada has heard of them
 
 
-def main() -> None:
-    """Record the scenarios that are named, or all that this stack can play."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--address", default="localhost:50051", help="host:port of the server")
-    parser.add_argument("--version", required=True, help="Armada's version, for the record")
-    parser.add_argument("--executor", type=int, help="pid of the executor, for lease_expired")
-    parser.add_argument("--into", type=Path, default=Path(__file__).with_name("recordings"))
-    parser.add_argument("scenario", nargs="*", choices=[*SCENARIOS, []], help="all, if none")
-    given = parser.parse_args()
-    prepare(given.address)
-    recorder = Recorder(given.address, given.executor)
-    for name in given.scenario or SCENARIOS:
-        scenario, fields = SCENARIOS[name]
-        if name == "lease_expired" and not given.executor:
-            continue
-        messages = recorder.run(scenario, **fields)
-        head = {"armada": given.version, "executor": "fakeexecutor", "scenario": name}
-        lines = [json.dumps(line, sort_keys=True) for line in (head, *messages)]
-        (given.into / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
-        print(f"{name}: {len(messages)} messages", file=sys.stderr)
+# -- the command -----------------------------------------------------------------------------
+
+
+@click.command(help=__doc__)
+@click.option("--bin", "bin_", required=True, help="Armada's programs, already built.")
+@click.option("--checkout", required=True, help="The checkout that they are of.")
+@click.option("--write", is_flag=True, help="Replace what was recorded.")
+@click.argument("names", nargs=-1, type=click.Choice([*FAKE, *REAL]))
+def main(bin_: str, checkout: str, write: bool, names: tuple[str, ...]) -> None:
+    different = [
+        name
+        for kind in KINDS
+        if not names or set(names) & set(OF[kind])
+        for name, messages in _made(kind, bin_, checkout, names)
+        if not _kept(name, messages, write=write)
+    ]
+    if different:
+        raise click.ClickException(f"different: {', '.join(different)}")
+
+
+def _made(
+    kind: Kind, bin_: str, checkout: str, names: tuple[str, ...]
+) -> Iterator[tuple[str, list[dict]]]:
+    """Each recording that an Armada of that kind makes, its head first."""
+    with armada(kind, bin=bin_, checkout=checkout) as (_, stack):
+        prepare(stack.address)
+        recorder = Recorder(stack)
+        for name, (scenario, fields) in OF[kind].items():
+            if not names or name in names:
+                head = {"armada": stack.version, "executor": _executor(kind), "scenario": name}
+                yield name, [head, *recorder.run(scenario, **fields)]
+
+
+def _executor(kind: Kind) -> str:
+    return "fakeexecutor" if kind == "fake-executor" else "executor"
+
+
+def _kept(name: str, lines: list[dict], *, write: bool) -> bool:
+    """Write it, or say how it differs; False if it does."""
+    path = HOME / f"{name}.jsonl"
+    if write:
+        path.write_text("".join(f"{json.dumps(line, sort_keys=True)}\n" for line in lines))
+        click.echo(f"{name}: {len(lines) - 1} messages", err=True)
+        return True
+    old = [json.loads(line) for line in path.read_text().splitlines()]
+    found = differences(*([line["says"] for line in told[1:]] for told in (old, lines)))
+    click.echo("\n".join([f"{name}: {'different' if found else 'the same'}", *found]), err=True)
+    return not found
 
 
 if __name__ == "__main__":

@@ -1,0 +1,37 @@
+"""Whole Armadas for what is run on them: started by ``localdev/armada``, ended after."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from localdev.armada_state import Stack, load
+
+Kind = Literal["fake-executor", "processes"]
+KINDS: tuple[Kind, ...] = ("fake-executor", "processes")
+REPO = Path(__file__).parents[3]
+
+
+@contextmanager
+def armada(kind: Kind, *, bin: str, checkout: str) -> Iterator[tuple[Path, Stack]]:
+    """One of that kind at free ports: where its state is, and what runs."""
+    with tempfile.TemporaryDirectory(prefix="batchbridge-armada-") as folder:
+        state = Path(folder) / "armada"
+        ports = ("--port", "0", "--binoculars-port", "0")
+        try:
+            _localdev(state, "up", kind, "--bin", bin, "--checkout", checkout, *ports)
+            stack = load(state)
+            assert stack is not None
+            yield state, stack
+        finally:
+            _localdev(state, "down")
+
+
+def _localdev(state: Path, *words: str) -> None:
+    command = [sys.executable, "-m", "localdev.armada_server", "--state", str(state), *words]
+    subprocess.run(command, cwd=REPO, stdout=subprocess.DEVNULL, check=True)

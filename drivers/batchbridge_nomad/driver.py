@@ -16,6 +16,7 @@ from batchbridge.model import (
     Check,
     Explanation,
     JobRef,
+    JobSpec,
     Listed,
     LogPage,
     Receipt,
@@ -168,6 +169,7 @@ class NomadDriver(BatchDriver[NomadSettings]):
         place = self._place((self.settings.namespace,))
         yield _check("jobs can be read", lambda: f"index {self._api.index(place)}")
         yield _check("jobs can be listed", lambda: f"{len(self._api.jobs(place, prefix='bb-'))}")
+        yield _check("jobs can be submitted", lambda: self._validated(place))
 
     def close(self) -> None:
         """Let go of connections."""
@@ -213,6 +215,13 @@ class NomadDriver(BatchDriver[NomadSettings]):
         if job is None or len(job.allocs) < attempt:
             job = self._known(ref.scope, [ref.id]).get(ref.id)
         return job.allocs[attempt - 1] if job and attempt <= len(job.allocs) else None
+
+    def _validated(self, place: Place) -> str:
+        """What Nomad says of a job that it is only shown; AuthError where it may not be sent."""
+        spec = JobSpec(command=("true",), options={"driver": "raw_exec"})
+        shown = self.render(Submission("probe", spec, "probe", "probe"))
+        found = self._api.validate(place, shown)
+        return ", ".join(found.validation_errors or ()) or found.warnings or "a job is valid"
 
     def _datacenter(self, place: Place, alloc: Alloc) -> str:
         """Where its node is; empty to whoever may not read nodes, as nobody else need."""

@@ -8,6 +8,15 @@ from batchbridge.model import Explanation
 from batchbridge_nomad.translate import Known, doing, ending_of
 from batchbridge_nomad.wire import Evaluation, Metrics
 
+LACKING = {
+    "missing drivers": "no such node has the task driver; choose another with driver=",
+    "missing devices": "no such node has the device; check gpu, device and device_constraints",
+    "missing compatible host volumes": "no such node has the host volume; check volumes",
+    "CSI": "check volumes; nomad volume status shows those of CSI",
+    "missing network": "no such node has that network; check network and ports",
+}
+"""What nodes were found to lack, and what to do."""
+
 PREPARING = {
     "Missing": "write the variable or secret that it names; start_timeout limits the wait",
     "image": "the image is being pulled; start_timeout limits the wait",
@@ -61,11 +70,12 @@ def reasons(metrics: Metrics) -> Iterator[str]:
 
 def remedy(metrics: Metrics) -> str:
     """What would help."""
-    filtered = " ".join(metrics.constraint_filtered or {})
     if not _available(metrics):
         return "check datacenters and node_pool; nomad node status shows the nodes"
-    if "missing drivers" in filtered:
-        return "no such node has the task driver; choose another with driver="
+    filtered = " ".join(metrics.constraint_filtered or {})
+    for kind, help in LACKING.items():
+        if kind in filtered:
+            return help
     if metrics.quota_exhausted:
         return "wait for other jobs of the namespace, or ask for a larger quota"
     if metrics.dimension_exhausted:

@@ -50,6 +50,7 @@ PREFIX = "bb-"
 RESERVED = "batchbridge_"
 """How what we say of a job begins in its Meta; the rest are labels."""
 
+_FILLED_IN = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 _SAFE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
@@ -77,6 +78,7 @@ def payload(
     """
     ours = job(submission, options, site, main_task(base or {}))
     whole = over(over(DEFAULTS, base), ours) if base else over(DEFAULTS, ours)
+    check_password(main_task(whole)["Config"])
     return {"EnforceIndex": True, "JobModifyIndex": 0, "Job": whole}
 
 
@@ -206,6 +208,19 @@ def config(spec: JobSpec, options: NomadOptions, driver: str, below: Block) -> B
     starts = {"entrypoint": ["/bin/sh"], "args": [run]}
     asked = _given(image=spec.image, shm_size=options.shm_size)
     return {"init": init, **options.config, **asked, **starts}
+
+
+def check_password(config: Block) -> None:
+    """SpecError where a password for a registry would stand in the job, for all who may read it."""
+    auth = config.get("auth") or {}
+    for one in auth if isinstance(auth, list) else [auth]:
+        password = one.get("password")
+        if password and not _FILLED_IN.fullmatch(password):
+            raise SpecError(
+                "config: auth.password would stand in the job, for everybody to read",
+                path="options.config",
+                remedy='make it a secret, say REGISTRY_PASSWORD, and write "${REGISTRY_PASSWORD}"',
+            )
 
 
 def resources(spec: JobSpec, options: NomadOptions, site: Site) -> Block:

@@ -208,9 +208,9 @@ def _why_not_started(alloc: Alloc) -> tuple[Cause, str]:
         if event.type in NEVER_STARTED:
             pull = "pull" in event.display_message.lower()
             cause = Cause.IMAGE if pull else NEVER_STARTED[event.type]
-            return cause, event.display_message
+            return cause, _line(event.display_message)
     said = alloc.events[-1].display_message if alloc.events else alloc.client_description
-    return Cause.UNKNOWN, said
+    return Cause.UNKNOWN, _line(said)
 
 
 def exit_facts(terminated: TaskEvent) -> tuple[int | None, int | None]:
@@ -249,5 +249,10 @@ def doing(alloc: Alloc) -> str:
         return f"being stopped: {alloc.desired_description}"
     last = alloc.events[-1] if alloc.events else None
     if alloc.client_status == "pending":
-        return last.display_message if last else "waiting for its node"
-    return last.display_message if last and last.type in ("Template", "Restarting") else ""
+        return _line(last.display_message) if last else "waiting for its node"
+    return _line(last.display_message) if last and last.type in ("Template", "Restarting") else ""
+
+
+def _line(text: str) -> str:
+    """Nomad's words in one line."""
+    return " ".join(text.split())

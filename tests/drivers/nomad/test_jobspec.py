@@ -152,6 +152,38 @@ def test_a_containers_own_configuration_is_passed_through_under_ours():
     }
 
 
+@pytest.mark.parametrize("driver", ["docker", "podman"])
+def test_a_password_for_a_registry_is_filled_in_by_the_node(driver):
+    """The job, which many may read, holds its name alone."""
+    auth = {"username": "u", "password": "${REGISTRY_PASSWORD}"}
+    options = {"driver": driver, "config": {"auth": auth, "auth_soft_fail": False}}
+    made = task(image="registry/x:1", secrets=["REGISTRY_PASSWORD"], options=options)
+    assert made["Config"]["auth"] == auth
+    assert made["Templates"][1]["Envvars"] is True
+
+
+@pytest.mark.parametrize("auth", [{"password": "plain"}, [{"password": "a${B}"}]])
+def test_a_password_that_would_stand_in_the_job_is_refused(auth):
+    with pytest.raises(SpecError) as caught:
+        task(image="x", options={"config": {"auth": auth}})
+    assert "plain" not in str(caught.value)
+    assert "REGISTRY_PASSWORD" in caught.value.remedy
+
+
+def test_podmans_own_configuration_is_passed_through_under_ours():
+    config = {"volumes": ["/data:/data"], "network_mode": "host", "memory_swap": "180m"}
+    options = {"driver": "podman", "config": config, "shm_size": "64M"}
+    made = task(image="docker://debian:12", options=options)["Config"]
+    assert made == {
+        **config,
+        "init": True,
+        "image": "docker://debian:12",
+        "entrypoint": ["/bin/sh"],
+        "args": ["${NOMAD_TASK_DIR}/run.sh"],
+        "shm_size": 64 << 20,
+    }
+
+
 def test_placing_in_nomads_words():
     linux = {"attribute": "${attr.kernel.name}", "operator": "=", "value": "linux"}
     options = {
@@ -187,6 +219,39 @@ def test_volumes_and_ports():
             "Mode": "bridge",
             "ReservedPorts": [{"Label": "ssh", "Value": 2222, "To": 0}],
             "DynamicPorts": [{"Label": "http", "To": 80}],
+        }
+    ]
+
+
+def test_a_volume_of_csi():
+    volume = {
+        "source": "data",
+        "path": "/data",
+        "type": "csi",
+        "access_mode": "single-node-writer",
+        "attachment_mode": "file-system",
+    }
+    made = group(options={"volumes": [volume]})
+    assert made["Volumes"]["volume0"] == {
+        "Type": "csi",
+        "Source": "data",
+        "ReadOnly": False,
+        "AccessMode": "single-node-writer",
+        "AttachmentMode": "file-system",
+    }
+    assert made["Tasks"][0]["VolumeMounts"][0]["Destination"] == "/data"
+
+
+def test_a_device_with_what_it_must_have():
+    large = {"attribute": "${device.attr.memory}", "operator": ">=", "value": "40 GiB"}
+    options = {"device": "nvidia/gpu/A100", "device_constraints": [large]}
+    assert task(gpu=2, options=options)["Resources"]["Devices"] == [
+        {
+            "Name": "nvidia/gpu/A100",
+            "Count": 2,
+            "Constraints": [
+                {"LTarget": "${device.attr.memory}", "RTarget": "40 GiB", "Operand": ">="}
+            ],
         }
     ]
 

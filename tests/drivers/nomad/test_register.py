@@ -1,0 +1,144 @@
+"""Each outcome of a submit, and the secrets that go before it."""
+
+from __future__ import annotations
+
+import pytest
+from werkzeug import Request, Response
+
+from batchbridge.errors import (
+    AuthError,
+    KeyConflict,
+    Rejected,
+    SpecError,
+)
+from batchbridge.model import JobRef
+
+from .answering import SCOPE, submission
+
+DISABLED = "Job registration, dispatch, and scale are disabled by the scheduler configuration"
+EXISTS = "Enforcing job modify index 0: job already exists"
+
+
+def test_a_job_that_is_not_valid_is_refused_in_nomads_words(httpserver, driver):
+    text = "1 error occurred:\n\t* Task group main validation failed\n\n"
+    httpserver.expect_request("/v1/jobs").respond_with_data(text, status=500)
+    (receipt,) = driver.submit([submission()])
+    assert type(receipt.error) is Rejected
+    assert "Task group main validation failed" in str(receipt.error)
+    assert len(httpserver.log) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        ('job "x" is in nonexistent namespace "y"', "nomad namespace list"),
+        ('job "x" is in nonexistent node pool "y"', "nomad node pool list"),
+        ("log storage (100 MB) must be less than requested disk capacity (10 MB)", "more disk"),
+        ('Vault "default" not enabled but used in the job', "vault_role"),
+        (f"rpc error: {DISABLED}", "operator"),
+    ],
+)
+def test_a_refused_job_says_what_would_help(httpserver, driver, words, remedy):
+    status = 403 if DISABLED in words else 500
+    httpserver.expect_request("/v1/jobs").respond_with_data(words, status=status)
+    (receipt,) = driver.submit([submission()])
+    assert type(receipt.error) is Rejected
+    assert remedy in receipt.error.remedy
+
+
+def test_nomads_warnings_are_told(httpserver, driver):
+    warning = "1 warning:\n\n* Memory oversubscription is not enabled"
+    httpserver.expect_request("/v1/jobs").respond_with_json({"Warnings": warning})
+    (receipt,) = driver.submit([submission()])
+    expected = "Nomad warns: 1 warning: * Memory oversubscription is not enabled"
+    assert receipt.notes == (expected,)
+
+
+def test_what_of_a_template_does_not_stand_is_told(httpserver, driver):
+    httpserver.expect_request("/v1/jobs").respond_with_json({})
+    below = '{"Priority": 30, "TaskGroups": [{"RestartPolicy": {"Attempts": 5}}]}'
+    given = submission(options={"template": below, "priority": 70})
+    (receipt,) = driver.submit([given])
+    (note,) = receipt.notes
+    assert "job.Priority" in note
+    assert "job.TaskGroups[0].RestartPolicy.Attempts" in note
+
+
+@pytest.mark.parametrize("forwarded", ["", "rpc error: "])
+@pytest.mark.parametrize(("spec", "kind"), [({}, type(None)), ({"cpu": 2}, KeyConflict)])
+def test_a_key_that_is_known_is_its_job_or_a_conflict(httpserver, driver, spec, kind, forwarded):
+    there = driver.render(submission(**spec))["Job"]
+    httpserver.expect_request("/v1/jobs").respond_with_data(forwarded + EXISTS, status=500)
+    httpserver.expect_request("/v1/job/bb-k").respond_with_json(there)
+    (receipt,) = driver.submit([submission()])
+    assert type(receipt.error) is kind
+    assert (receipt.id, receipt.created) == (
+        ("bb-k", False) if kind is type(None) else (None, None)
+    )
+
+
+def test_a_job_that_cannot_be_meant_is_refused_and_the_others_are_not(httpserver, driver):
+    httpserver.expect_request("/v1/jobs").respond_with_json({})
+    odd = submission("odd", image="debian:12")
+    receipts = {r.key: r for r in driver.submit([odd, submission("even")])}
+    assert isinstance(receipts["odd"].error, SpecError)
+    assert receipts["even"].created
+
+
+def test_a_refusal_of_one_job_is_not_that_of_another(httpserver, driver):
+    def answer(request: Request) -> Response:
+        bad = request.get_json()["Job"]["ID"] == "bb-bad"
+        return Response("not valid", status=500) if bad else Response("{}")
+
+    httpserver.expect_request("/v1/jobs").respond_with_handler(answer)
+    keys = [f"k{n}" for n in range(10)] + ["bad"]
+    receipts = {r.key: r for r in driver.submit([submission(key) for key in keys])}
+    assert [key for key in keys if receipts[key].error] == ["bad"]
+
+
+def test_secrets_are_written_before_the_job_that_reads_them(httpserver, driver):
+    httpserver.expect_request("/v1/var/nomad/jobs/bb-k", method="PUT").respond_with_json({})
+    httpserver.expect_request("/v1/jobs").respond_with_json({})
+    (receipt,) = driver.submit([submission(secrets=["TOKEN"])])
+    assert receipt.created
+    (write, _), (register, _) = httpserver.log
+    assert (write.args["namespace"], write.args["cas"]) == ("team", "0")
+    assert write.get_json()["Items"] == {"TOKEN": "hidden"}
+    assert b"hidden" not in register.data
+
+
+def test_secrets_that_may_not_be_written_are_no_job(httpserver, driver):
+    denied = httpserver.expect_request("/v1/var/nomad/jobs/bb-k")
+    denied.respond_with_data("Permission denied", status=403)
+    with pytest.raises(AuthError) as caught:
+        list(driver.submit([submission(secrets=["TOKEN"])]))
+    assert "nomad/jobs/*" in caught.value.remedy
+    assert len(httpserver.log) == 1
+
+
+def test_secrets_of_a_refused_job_are_taken_back(httpserver, driver):
+    httpserver.expect_request("/v1/var/nomad/jobs/bb-k").respond_with_json({})
+    httpserver.expect_request("/v1/jobs").respond_with_data("not valid", status=500)
+    (receipt,) = driver.submit([submission(secrets=["TOKEN"])])
+    assert isinstance(receipt.error, Rejected)
+    assert httpserver.log[-1][0].method == "DELETE"
+
+
+def test_secrets_of_a_job_that_is_there_are_left_as_they_are(httpserver, driver):
+    there = driver.render(submission(secrets=["TOKEN"]))["Job"]
+    httpserver.expect_request("/v1/var/nomad/jobs/bb-k").respond_with_data("", status=409)
+    httpserver.expect_request("/v1/jobs").respond_with_data(EXISTS, status=500)
+    httpserver.expect_request("/v1/job/bb-k").respond_with_json(there)
+    (receipt,) = driver.submit([submission(secrets=["TOKEN"])])
+    assert receipt.created is False
+    assert [r.method for r, _ in httpserver.log if "/var/" in r.path] == ["PUT"]
+
+
+def test_secrets_are_deleted_when_the_job_is_over(httpserver, driver):
+    httpserver.expect_request("/v1/var/nomad/jobs/bb-k").respond_with_json({})
+    httpserver.expect_request("/v1/jobs").respond_with_json({})
+    list(driver.submit([submission(secrets=["TOKEN"]), submission("plain")]))
+    before = len(httpserver.log)
+    driver.release([JobRef("nomad", "p", SCOPE, id) for id in ("bb-k", "bb-plain")])
+    asked = [(r.method, r.path) for r, _ in httpserver.log[before:]]
+    assert asked == [("DELETE", "/v1/var/nomad/jobs/bb-k")]

@@ -1,0 +1,200 @@
+"""Who asks, whom it trusts, and by which way it connects."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+import threading
+from contextlib import closing
+
+import pytest
+from urllib3.exceptions import InsecureRequestWarning
+from werkzeug import Request, Response
+
+from batchbridge.errors import (
+    AuthError,
+    ConfigError,
+    TransportError,
+)
+from batchbridge_nomad import NomadDriver
+from batchbridge_nomad.api import Api
+from batchbridge_nomad.session import tls_context
+
+from .answering import TEAM
+
+
+def test_the_environment_changes_nothing(httpserver, address, monkeypatch):
+    """Tokens of another cluster, proxies and bundles; python-nomad would use the first."""
+    for name in ("NOMAD_TOKEN", "NOMAD_REGION", "NOMAD_NAMESPACE"):
+        monkeypatch.setenv(name, "elsewhere")
+    for name in ("HTTP_PROXY", "http_proxy", "REQUESTS_CA_BUNDLE", "NOMAD_ADDR"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    heard = []
+
+    def answer(request: Request) -> Response:
+        heard.append((request.headers.get("X-Nomad-Token"), dict(request.args)))
+        return Response("[]", content_type="application/json")
+
+    httpserver.expect_request("/v1/jobs").respond_with_handler(answer)
+    with closing(Api(NomadDriver.Settings(address=address))) as api:
+        assert api.jobs(TEAM) == ()
+    assert heard == [(None, {"namespace": "team", "prefix": "", "meta": "True"})]
+
+
+def test_a_token_that_is_refused_is_read_again(httpserver, address, tmp_path):
+    """A run outlives its token: the file holds a new one."""
+    file = tmp_path / "token"
+    file.write_text("old\n")
+
+    def answer(request: Request) -> Response:
+        if request.headers["X-Nomad-Token"] == "old":
+            file.write_text("new\n")
+            return Response("Permission denied", status=403)
+        return Response("[]", content_type="application/json")
+
+    httpserver.expect_request("/v1/jobs").respond_with_handler(answer)
+    with closing(Api(NomadDriver.Settings(address=address, token_file=str(file)))) as api:
+        assert api.jobs(TEAM) == ()
+    assert [r.headers["X-Nomad-Token"] for r, _ in httpserver.log] == ["old", "new"]
+
+
+@pytest.mark.parametrize(("kept_in_a_file", "sent"), [(True, 2), (False, 1)])
+def test_a_token_that_stays_refused(httpserver, address, tmp_path, kept_in_a_file, sent):
+    file = tmp_path / "token"
+    file.write_text("old")
+    httpserver.expect_request("/v1/jobs").respond_with_data("Permission denied", status=403)
+    source = {"token_file": str(file)} if kept_in_a_file else {"token": "old"}
+    api = Api(NomadDriver.Settings(address=address, **source))
+    with closing(api), pytest.raises(AuthError) as caught:
+        api.jobs(TEAM)
+    assert "list-jobs" in caught.value.remedy
+    assert len(httpserver.log) == sent
+
+
+@pytest.mark.parametrize("source", [{"token_file": "/no/such"}, {"token_command": "false"}])
+def test_a_token_that_cannot_be_had(httpserver, address, source):
+    api = Api(NomadDriver.Settings(address=address, **source))
+    with closing(api), pytest.raises(ConfigError, match="token"):
+        api.jobs(TEAM)
+    assert httpserver.log == []
+
+
+def test_a_token_is_what_a_command_prints_and_a_proxy_gets_its_password(httpserver, address):
+    httpserver.expect_request("/v1/jobs").respond_with_json([])
+    settings = NomadDriver.Settings(
+        address=address, token_command="echo printed", http_auth="user:pass"
+    )
+    with closing(Api(settings)) as api:
+        api.jobs(TEAM)
+    ((request, _),) = httpserver.log
+    assert request.headers["X-Nomad-Token"] == "printed"
+    assert (request.authorization.username, request.authorization.password) == ("user", "pass")
+
+
+# -- by which way -----------------------------------------------------------------------------
+
+
+def test_over_a_socket_of_this_machine(tmp_path):
+    """As tasks reach the agent that runs them."""
+    path, answer = tmp_path / "api.sock", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"
+    heard = []
+
+    def serve(server):
+        connection, _ = server.accept()
+        heard.append(connection.recv(1 << 16))
+        connection.sendall(answer)
+        connection.close()
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        thread = threading.Thread(target=serve, args=(server,))
+        thread.start()
+        with closing(Api(NomadDriver.Settings(address=f"unix://{path}", token="t"))) as api:
+            assert api.jobs(TEAM) == ()
+        thread.join()
+    assert heard[0].startswith(b"GET /v1/jobs?")
+    assert b"X-Nomad-Token: t" in heard[0]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    """A CA's certificate, and one that it signed for ``server.global.nomad``, with keys."""
+    place = tmp_path_factory.mktemp("ca")
+    new = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -sha256"
+    script = f"""
+      {new} -subj /CN=ca -keyout ca.key -out ca.pem
+      {new} -subj /CN=server -addext subjectAltName=DNS:server.global.nomad \
+        -CA ca.pem -CAkey ca.key -keyout server.key -out server.pem
+    """
+    subprocess.run(["sh", "-ec", script], cwd=place, check=True, capture_output=True)
+    return place
+
+
+@pytest.fixture
+def secure(authority):
+    """The address of a TLS server that wants a client's certificate and knows one job list."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority / "ca.pem")
+    context.load_cert_chain(authority / "server.pem", authority / "server.key")
+    context.verify_mode = ssl.CERT_REQUIRED
+    stop = threading.Event()
+
+    def serve(server):
+        while not stop.is_set():
+            try:
+                connection, _ = server.accept()
+                with connection, context.wrap_socket(connection, server_side=True) as inside:
+                    inside.recv(1 << 16)
+                    inside.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]")
+            except OSError:
+                continue
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.1)
+        thread = threading.Thread(target=serve, args=(server,))
+        thread.start()
+        yield f"https://127.0.0.1:{server.getsockname()[1]}"
+        stop.set()
+        thread.join()
+
+
+def trusting(address, authority, **fields):
+    shown = {"client_cert": "server.pem", "client_key": "server.key", "ca_cert": "ca.pem"}
+    given = {name: str(authority / file) for name, file in shown.items()}
+    named = {"tls_server_name": "server.global.nomad"}
+    settings = {**given, **named, "request_timeout": 5, **fields}
+    return Api(NomadDriver.Settings(address=address, **settings))
+
+
+def test_a_server_is_trusted_by_its_authority_and_its_name(secure, authority):
+    with closing(trusting(secure, authority)) as api:
+        assert api.jobs(TEAM) == ()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tls_server_name": ""},
+        {"tls_server_name": "server.other.nomad"},
+        {"ca_cert": ""},
+        {"client_cert": "", "client_key": ""},
+    ],
+    ids=["by address", "other name", "other authority", "without our certificate"],
+)
+def test_any_other_is_not(secure, authority, fields):
+    api = trusting(secure, authority, **fields)
+    with closing(api), pytest.raises((AuthError, TransportError)):
+        api.jobs(TEAM)
+
+
+def test_verification_is_left_out_where_that_was_asked_for(secure, authority):
+    fields = {"ca_cert": "", "tls_server_name": "", "tls_skip_verify": True}
+    api = trusting(secure, authority, **fields)
+    with closing(api), pytest.warns(InsecureRequestWarning):
+        assert api.jobs(TEAM) == ()
+
+
+def test_a_certificate_that_is_not_there():
+    with pytest.raises(ConfigError, match="certificate"):
+        tls_context(NomadDriver.Settings(address="https://x", ca_cert="/no/such.pem"))

@@ -43,6 +43,8 @@ def spec_of(option: Mapping[str, Any] | str) -> Mapping[str, Any]:
 
     SpecError where it is none.
     """
+    if not option:
+        return {}
     found = _decoded(_text(option)) if isinstance(option, str) else option
     if not isinstance(found, Mapping):
         raise _refused("is no pod spec")
@@ -53,7 +55,7 @@ def spec_of(option: Mapping[str, Any] | str) -> Mapping[str, Any]:
 
 def _text(option: str) -> str:
     """The text that the option is, or that is in the file of that name."""
-    if not option or "\n" in option or option.lstrip().startswith("{"):
+    if "\n" in option or option.lstrip().startswith("{"):
         return option
     try:
         return Path(option).expanduser().read_text("utf-8")

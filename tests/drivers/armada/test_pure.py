@@ -155,6 +155,12 @@ class Failure(grpc.RpcError, grpc.Call):
         ("NOT_FOUND", "[GetJobSetEvents] Queue q does not exist", NoQueue),
         ("NOT_FOUND", "The pod with these logs doesn't exist", Missing),
         ("UNKNOWN", 'container "main" is waiting to start: ContainerCreating', NotStarted),
+        ("UNKNOWN", 'pods "armada-1-0" is forbidden: User "bob" cannot get pods/log', AuthError),
+        (
+            "UNAVAILABLE",
+            "Custom verification check: Hostname Verification Check failed.",
+            AuthError,
+        ),
         ("UNAUTHENTICATED", "Request unauthenticated with bearer", Unauthorized),
         ("INVALID_ARGUMENT", "namespace is a required field", Refused),
         ("RESOURCE_EXHAUSTED", "too many", RateLimited),
@@ -176,6 +182,13 @@ def test_each_failure_has_its_error(code, words, kind):
         {"password": "p"},
         {"client_cert": "c"},
         {"request_timeout": 0},
+        {"oidc_provider": "https://sso.example"},
+        {"oidc_client_id": "c"},
+        {"oidc_client_secret": "s"},
+        {"oidc_provider": "https://sso.example", "oidc_client_id": "c", "token": "t"},
+        {"armadactl_context": "c"},
+        {"armadactl_config": "f", "address": "armada.example:443"},
+        {"armadactl_config": "f", "username": "u"},
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(given):

@@ -118,7 +118,7 @@ def _start(place: Place, nomad: str, port: int, features: Features, more: Sequen
     ports = {"http": port, "rpc": free_port(), "serf": free_port()}
     config.write_bytes(msgspec.json.encode(nomad_config.configuration(place, features, **ports)))
     command = [nomad, "agent", "-dev", *(f"-config={path}" for path in (config, *more))]
-    version = _output(nomad, "version").splitlines()[0]
+    version = _output(nomad, "version").partition("\n")[0]
     process = ServerProcess.start(command, nomad_config.inherited(os.environ), place.log)
     address = f"{'https' if features.tls else 'http'}://127.0.0.1:{port}"
     agent = Agent(str(place.root), address, version, features, process)

@@ -10,9 +10,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from tests.drivers.nomad.agent import Agent, least, routes
+from tests.drivers.nomad.agent import Agent, least
 from tests.drivers.nomad.agent.answers import Answer, Request, found, refused
-from tests.drivers.nomad.agent.server import Server
 
 VERSION = "Nomad v0.0.1-stand-in"
 MANAGEMENT, TOKEN = "the-management-token", "the-token"
@@ -51,31 +50,19 @@ def serve(config: dict[str, Any]) -> None:
     over = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: over.set())
     tokens = {MANAGEMENT: least(), TOKEN: least()} if config["acl"]["enabled"] else None
-    with Agent(policies=tokens) as agent:
-        front = _At(agent, config["ports"]["http"])
+    with _Administered(policies=tokens, port=config["ports"]["http"]):
         print("==> Nomad agent started!", flush=True)
         over.wait()
-        front.close()
 
 
-class _At(Server):
-    """That agent, and what administrators ask, at a port that is not any."""
-
-    def __init__(self, agent: Agent, port: int) -> None:
-        self._agent, self._port = agent, port
-        super().__init__(self._answer, agent.troubles, limit=100)
-
-    def server_bind(self) -> None:
-        self.server_address = ("127.0.0.1", self._port)
-        super().server_bind()
+class _Administered(Agent):
+    """That agent, with the calls that hand out its tokens."""
 
     def _answer(self, request: Request) -> Answer:
         match request.method, request.path:
-            case "GET", "/v1/status/leader":
-                return found("127.0.0.1:4647")
             case "POST", "/v1/acl/bootstrap":
                 return found({"SecretID": MANAGEMENT})
             case "PUT", "/v1/acl/policy/batchbridge" | "/v1/acl/token":
                 allowed = request.token == MANAGEMENT
                 return found({"SecretID": TOKEN}) if allowed else refused(403, "Permission denied")
-        return routes.answer(self._agent, request)
+        return super()._answer(request)

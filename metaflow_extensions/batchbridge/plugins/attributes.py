@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from metaflow import metaflow_config
 from metaflow.exception import MetaflowException
 
 from . import readers
@@ -58,11 +57,6 @@ def _escape(literal: re.Match[str]) -> str:
 
 def _character(one: str) -> str:
     return f"\\u{ord(one):04x}" if one in UNSAFE or one < " " else json.dumps(one)[1:-1]
-
-
-def configuration(engine: Engine) -> dict[str, Any]:
-    """What Metaflow's configuration says of that engine."""
-    return {name: vars(metaflow_config).get(name) for name in engine.variables}
 
 
 def asked(

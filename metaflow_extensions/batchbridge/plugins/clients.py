@@ -32,10 +32,10 @@ def settings(target: Target) -> dict[str, Any]:
 
 def _configured(engine: Engine) -> dict[str, Any]:
     try:
-        from .attributes import configuration
+        from metaflow import metaflow_config
     except ImportError as error:
         raise ConfigError(f"Metaflow's configuration cannot be read here: {error}") from None
     try:
-        return engine.configured(configuration(engine))
+        return engine.configured(vars(metaflow_config))
     except ValueError as error:
         raise ConfigError(str(error)) from None

@@ -20,7 +20,6 @@ from . import job_metadata
 from .attributes import (
     BatchBridgeException,
     asked,
-    configuration,
     job_form,
     write_structure,
 )
@@ -28,6 +27,9 @@ from .engines import ARMADA, BATCHBRIDGE, LOCAL, NOMAD
 from .refusals import Setting, command_words, objection
 from .tables import Engine
 from .targets import Target
+
+CONFIGURED = vars(metaflow_config)
+"""Metaflow's configuration; ../config adds this extension's."""
 
 
 def documented(what: str, engine: Engine) -> str:
@@ -77,7 +79,7 @@ class BridgeDecorator(StepDecorator):
     @classmethod
     def usual_target(cls) -> Target:
         """Where the jobs of a step go that says nothing of it."""
-        configured = cls.engine.configured(configuration(cls.engine))
+        configured = cls.engine.configured(CONFIGURED)
         return Target(cls.engine.name, cls.backend, job_set=configured.get("own.job_set"))
 
     # -- in the launcher, in each step's process here, and in the job --------------------------
@@ -106,7 +108,7 @@ class BridgeDecorator(StepDecorator):
             self.engine,
             self.attributes,
             found.get("resources", {}),
-            configuration(self.engine),
+            CONFIGURED,
             at=f"@{self.name} on the step {step_name}",
         )
         self.form = job_form(self.told, run_limit=get_run_time_limit_for_task(decorators))
@@ -248,6 +250,6 @@ class BatchBridgeDecorator(BridgeDecorator):
         "Run a step as a job of the engine, or the profile, that ``backend`` names.", BATCHBRIDGE
     )
     name, engine = "batchbridge", BATCHBRIDGE
-    backend = vars(metaflow_config)["BATCHBRIDGE_BACKEND"]  # ../config puts it there
+    backend = CONFIGURED["BATCHBRIDGE_BACKEND"]
     defaults = BATCHBRIDGE.defaults
     init = BridgeDecorator._init

@@ -76,7 +76,7 @@ class Engine:
         return told
 
     def configured(self, config: Mapping[str, Any]) -> Told:
-        """The same of what is configured, by the names of `variables`."""
+        """The same of Metaflow's configuration, by the names of `variables`."""
         told: Told = {}
         for name, attribute in self.variables.items():
             if config.get(name) not in (None, ""):

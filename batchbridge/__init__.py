@@ -15,8 +15,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batchbridge.client import Client, Job, as_completed, cancel, refresh
+    from batchbridge.client import Client
     from batchbridge.errors import BatchBridgeError, JobFailed, WaitTimeout
+    from batchbridge.jobs import Job, as_completed, cancel, refresh
     from batchbridge.ledger import Event
     from batchbridge.logs import LogChunk
     from batchbridge.model import Cause, Explanation, JobRef, JobSpec, JobState
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "client": ("Client", "Job", "as_completed", "cancel", "refresh"),
+    "client": ("Client",),
     "errors": ("BatchBridgeError", "JobFailed", "WaitTimeout"),
+    "jobs": ("Job", "as_completed", "cancel", "refresh"),
     "ledger": ("Event",),
     "logs": ("LogChunk",),
     "model": ("Cause", "Explanation", "JobRef", "JobSpec", "JobState"),

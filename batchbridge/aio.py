@@ -15,8 +15,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import ParamSpec, TypeVar
 
-from batchbridge.client import Job
 from batchbridge.errors import WaitTimeout
+from batchbridge.jobs import Job
 from batchbridge.states import Record
 
 P = ParamSpec("P")

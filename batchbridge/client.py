@@ -1,12 +1,9 @@
-"""The Python API: submit jobs, wait for them, read what they write, on any engine."""
+"""The Python API: submit jobs to an engine, and find them again."""
 
 from __future__ import annotations
 
-import itertools
 import logging
-import queue
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -16,20 +13,15 @@ from batchbridge.driver import BatchDriver
 from batchbridge.errors import (
     BatchBridgeError,
     DriverBug,
-    JobFailed,
     OutcomeUnknown,
     SpecError,
     Unsupported,
-    WaitTimeout,
 )
-from batchbridge.hub import Hub
+from batchbridge.jobs import Engine, Job, able, cancel, check_able
 from batchbridge.journal import Journal
-from batchbridge.ledger import Event, Policy, Watched, job_json, run_callbacks
-from batchbridge.logs import Decoder, LogChunk, follow
+from batchbridge.ledger import Policy
 from batchbridge.model import (
     Cause,
-    Explanation,
-    Gang,
     Intent,
     JobRef,
     JobSpec,
@@ -38,295 +30,11 @@ from batchbridge.model import (
     Receipt,
     Scope,
     Seen,
-    Stream,
     Submission,
 )
 from batchbridge.settings import Config, Resolved
-from batchbridge.states import Record
 
 log = logging.getLogger("batchbridge")
-
-BOTH: tuple[Stream, ...] = ("stdout", "stderr")
-TAIL = 20
-
-
-class Engine:
-    """One profile in use: its driver, and the hub that watches through it."""
-
-    def __init__(self, resolved: Resolved, driver: BatchDriver[Any] | None = None) -> None:
-        self.resolved = resolved
-        self.driver: BatchDriver[Any] = driver or resolved.driver_cls(resolved.settings)
-        self.hub = Hub(self.driver)
-
-    @property
-    def address(self) -> str:
-        """How references begin here: ``backend://profile``."""
-        return self.ref((), "").engine
-
-    def ref(self, scope: Scope, job_id: str) -> JobRef:
-        """The reference of that job here."""
-        return JobRef(self.resolved.backend, self.resolved.ref_profile, scope, job_id)
-
-    def job(self, ref: JobRef, *, name: str = "", job_set: str = "") -> Job:
-        """The handle of that job; no I/O."""
-        return Job(self, self.hub.ledger(ref.scope).follow(ref, name=name, job_set=job_set))
-
-    def close(self) -> None:
-        """Stop watching and let go of connections."""
-        self.hub.close()
-        self.driver.close()
-
-
-class Job:
-    """A submitted job. It goes on whether or not anybody holds this."""
-
-    def __init__(self, engine: Engine, watched: Watched) -> None:
-        self._engine = engine
-        self._watched = watched
-
-    def __repr__(self) -> str:
-        return f"<Job {self.ref} {self.record.state}>"
-
-    @property
-    def ref(self) -> JobRef:
-        """All it takes to find this job again, from anywhere its profile is defined."""
-        return self._watched.ref
-
-    @property
-    def name(self) -> str:
-        """The name it was submitted with, where that is known here."""
-        return self._watched.name
-
-    @property
-    def job_set(self) -> str:
-        """The job set it was submitted in, where that is known here."""
-        return self._watched.job_set
-
-    @property
-    def record(self) -> Record:
-        """What is concluded so far; kept up to date once somebody waits."""
-        return self._watched.record
-
-    def done(self) -> bool:
-        """Whether the job is known to be terminal."""
-        return self.record.terminal
-
-    def refresh(self) -> Record:
-        """Ask the engine once, now. Raises where it cannot be asked, or does not know the job."""
-        self._watched.ledger.refresh([self.ref.id])
-        self._raise_error()
-        return self.record
-
-    def wait(self, timeout: float | None = None) -> Record:
-        """The terminal record. WaitTimeout after `timeout` seconds; the job goes on."""
-        self._watch()
-        ledger = self._watched.ledger
-        with ledger.changed:
-            ledger.changed.wait_for(self._over, timeout)
-        self._raise_error()
-        if not self.done():
-            raise WaitTimeout(f"{self.ref} is {self.record.state} after {timeout:g} s")
-        return self.record
-
-    def result(self, timeout: float | None = None) -> Record:
-        """The terminal record of a job that SUCCEEDED, else JobFailed with the end of its logs."""
-        record = self.wait(timeout)
-        if record.exit_status != 0:
-            raise JobFailed(describe(self.ref, record), record=record, log_tail=self._tail())
-        return record
-
-    def cancel(self, *, reason: str = "") -> None:
-        """Ask for its end; a job that is over is left as it is. Observe what becomes of it."""
-        cancel([self], reason=reason)
-
-    def events(self) -> Iterator[Event]:
-        """Its changes, from the first to the terminal one; waits for those to come."""
-        self._watch()
-        told = 0
-        while True:
-            news = self._events_after(told)
-            yield from news
-            told += len(news)
-            self._raise_error()
-            if self.done() and told == len(self._watched.events):
-                return
-
-    def history(self, after: int = 0) -> list[Event]:
-        """Its changes so far, but for the first `after`; kept up to date once somebody waits."""
-        return self._watched.events[after:]
-
-    def _events_after(self, told: int) -> list[Event]:
-        """The events after the first `told`, once there are some or none can come."""
-        changed, events = self._watched.ledger.changed, self._watched.events
-        with changed:
-            changed.wait_for(lambda: len(events) > told or self._over())
-            return events[told:]
-
-    def logs(self, *, streams: Iterable[Stream] = BOTH, follow: bool = True) -> Iterator[LogChunk]:
-        """Its output, attempt by attempt, to its end; without `follow`, what is there now."""
-        if follow:
-            self._watch()
-        elif self.record.state in (None, JobState.SUBMITTED):
-            self.refresh()
-        return _follow(self._watched, streams, follow=follow)
-
-    def explain(self) -> Explanation | None:
-        """Why it is where it is, if the engine can say."""
-        return self._engine.driver.explain(self.ref)
-
-    def hints(self) -> Mapping[str, str]:
-        """Where else to look for it: label -> link or command."""
-        return self._engine.driver.hints(self.ref)
-
-    def details(self) -> Mapping[str, str]:
-        """What the engine calls the pieces of its latest attempt: label -> name or command."""
-        return self._engine.driver.details(self.ref, max(self.record.attempt, 1))
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What its engine's driver said of it when it was submitted here."""
-        return self._watched.notes
-
-    def add_done_callback(self, fn: Callable[[Job], None]) -> None:
-        """Call ``fn(job)`` once it is terminal or known to be missing; at once if it is.
-
-        It runs in a thread that watches: be short, and do not wait for a job in it.
-        """
-        self._watch()
-        with self._watched.ledger.changed:
-            self._watched.callbacks.append(lambda: fn(self))
-            now = self._watched.settled
-        if now:
-            run_callbacks(self._watched)
-
-    def to_json(self) -> dict[str, Any]:
-        """The job as a line of ``status --json``."""
-        return job_json(self.ref, self.name, self.job_set, self.record)
-
-    def _watch(self) -> None:
-        if not self._watched.settled:
-            self._engine.hub.pump(self.ref.scope)
-
-    def _over(self) -> bool:
-        return self._watched.settled or self._watched.error() is not None
-
-    def _raise_error(self) -> None:
-        problem = self._watched.error()
-        if problem is not None:
-            raise problem
-
-    def _tail(self) -> str:
-        """The last lines of its output, or why they cannot be had."""
-        lines: deque[str] = deque(maxlen=TAIL)
-        decoders = {stream: Decoder() for stream in BOTH}
-        try:
-            for chunk in self.logs(follow=False):
-                lines.extend(decoders[chunk.stream].text(chunk.data).splitlines(keepends=True))
-        except BatchBridgeError as error:
-            return f"(its logs cannot be read: {error})"
-        return "".join(lines)
-
-
-_follow = follow
-
-
-def describe(ref: JobRef, record: Record) -> str:
-    """One line for people: how the job ended, and why."""
-    how = f"exit code {record.exit_code}" if record.exit_code is not None else ""
-    how = f"signal {record.signal}" if record.signal is not None else how
-    facts = ", ".join(filter(None, (str(record.cause or ""), how, record.message)))
-    return f"{ref} {record.state}" + (f": {facts}" if facts else "")
-
-
-def as_completed(jobs: Iterable[Job], timeout: float | None = None) -> Iterator[Job]:
-    """The jobs as they become terminal (or known to be missing). WaitTimeout after `timeout`."""
-    pending = dict.fromkeys(jobs)
-    ended: queue.SimpleQueue[Job] = queue.SimpleQueue()
-    deadline = None if timeout is None else time.monotonic() + timeout
-    for job in pending:
-        job.add_done_callback(ended.put)
-    while pending:
-        left = 1.0 if deadline is None else min(1.0, deadline - time.monotonic())
-        try:
-            job = ended.get(timeout=max(left, 0.0))
-        except queue.Empty:
-            _check_pending(pending, overdue=left <= 0)
-        else:
-            del pending[job]
-            yield job
-
-
-def _check_pending(pending: Mapping[Job, None], *, overdue: bool) -> None:
-    if overdue:
-        raise WaitTimeout(f"{len(pending)} jobs are not done")
-    for job in pending:
-        job._raise_error()
-
-
-def news(jobs: Sequence[Job], *, every: float = 0.2) -> Iterator[list[Event]]:
-    """What happens to all these jobs until the last is over: the new events, each `every` seconds.
-
-    A list may be empty. `jobs` may grow meanwhile. A job that its engine does not know counts as
-    over. Raises where an engine cannot be asked.
-    """
-    told: dict[Job, int] = {}
-    begun = 0
-    while told or begun < len(jobs):
-        for job in jobs[begun:]:
-            told[job] = 0
-            job._watch()
-        begun = len(jobs)
-        over = {job for job in told if job._watched.settled}
-        fresh = {job: job.history(after) for job, after in told.items()}
-        told = {job: after + len(fresh[job]) for job, after in told.items() if job not in over}
-        yield sorted(itertools.chain(*fresh.values()), key=lambda event: event.observed_at)
-        for job in told:
-            if job._watched.ledger.trouble is not None:
-                raise job._watched.ledger.trouble
-        time.sleep(every if told else 0)
-
-
-def refresh(jobs: Iterable[Job]) -> None:
-    """Ask each engine once about all these jobs."""
-    for _, group in _by_ledger(jobs):
-        group[0]._watched.ledger.refresh([job.ref.id for job in group])
-
-
-def cancel(jobs: Iterable[Job], *, reason: str = "") -> None:
-    """Ask for the end of all these jobs, with one call for each scope."""
-    why = reason or f"cancelled by {submit.user_name()}"
-    for engine, group in _by_ledger(jobs):
-        going = [job for job in group if not job.done()]
-        for job in going:
-            intent = Intent(Cause.CANCELLED, time.time(), message=why)
-            job._watched.ledger.intend(job.ref.id, intent)
-        if going:
-            engine.driver.cancel([job.ref for job in going], reason=why)
-
-
-def _able(jobs: Iterable[Job], capability: str) -> list[tuple[Engine, list[Job]]]:
-    """The jobs by engine and scope; Unsupported, before any is asked, where one cannot do this."""
-    groups = list(_by_ledger(jobs))
-    for engine, _ in groups:
-        _check_able(engine.driver, capability)
-    return groups
-
-
-def _check_able(driver: BatchDriver[Any], capability: str) -> None:
-    if not getattr(driver.capabilities, capability):
-        raise Unsupported(
-            f"{driver.name} has no {capability}",
-            path=capability,
-            remedy="batchbridge drivers shows what each can do",
-        )
-
-
-def _by_ledger(jobs: Iterable[Job]) -> Iterator[tuple[Engine, list[Job]]]:
-    groups: dict[int, list[Job]] = {}
-    for job in jobs:
-        groups.setdefault(id(job._watched.ledger), []).append(job)
-    for group in groups.values():
-        yield group[0]._engine, group
 
 
 class Client:
@@ -429,20 +137,15 @@ class Client:
             if on_each:
                 on_each(index, outcome)
 
+        asked = submit.submissions(engine.resolved, specs, keys, gang=gang, detach=detach)
         ready: dict[str, tuple[int, Submission]] = {}
-        for index, submission in _submissions(engine.resolved, specs, keys, gang, detach):
+        for index, submission in enumerate(_all_or_none(list(asked)) if gang else asked):
             if isinstance(submission, Submission):
                 ready[submission.key] = (index, submission)
             else:
                 settle(index, submission)
-        if gang and outcomes:
-            for index, _ in ready.values():
-                settle(index, SpecError("another member of the gang was refused", path="gang"))
-            ready.clear()
-        waiting = [submission for _, submission in ready.values()]
-        for scope, group in submit.by_scope(engine.driver, waiting):
-            for submission, outcome in self._hand_over(engine, scope, group):
-                settle(ready[submission.key][0], outcome)
+        for submission, outcome in self._hand_over(engine, [s for _, s in ready.values()]):
+            settle(ready[submission.key][0], outcome)
         ordered = [outcomes[index] for index in sorted(outcomes)]
         if gang:
             _bind(ordered)
@@ -470,7 +173,7 @@ class Client:
 
     def purge(self, jobs: Iterable[Job]) -> None:
         """Remove these jobs, their logs with them, from their engines. SpecError if one goes on."""
-        for engine, group in _able(jobs, "purge"):
+        for engine, group in able(jobs, "purge"):
             going = next((job for job in group if not job.done()), None)
             if going:
                 raise SpecError(f"{going.ref} is not over", path="ref", remedy="wait for its end")
@@ -479,18 +182,18 @@ class Client:
     def preempt(self, jobs: Iterable[Job], *, reason: str = "") -> None:
         """Ask that these running jobs give up their places. What becomes of it is observed."""
         why = reason or f"preempted by {submit.user_name()}"
-        for engine, group in _able(jobs, "preempt"):
+        for engine, group in able(jobs, "preempt"):
             engine.driver.preempt([job.ref for job in group], reason=why)
 
     def reprioritise(self, jobs: Iterable[Job], priority: float) -> None:
         """Give these jobs another priority; what the number means is the engine's."""
-        for engine, group in _able(jobs, "reprioritise"):
+        for engine, group in able(jobs, "reprioritise"):
             engine.driver.reprioritise([job.ref for job in group], priority)
 
     def cancel_set(self, job_set: str, *, reason: str = "") -> None:
         """Ask for the end of every job of that set in the scope that its jobs have by default."""
         engine = self.engine
-        _check_able(engine.driver, "cancel_set")
+        check_able(engine.driver, "cancel_set")
         why = reason or f"cancelled by {submit.user_name()}"
         spec = submit.checked(engine.resolved, {"command": ["true"], "job_set": job_set})
         scope = engine.driver.scope_of(Submission("", spec, job_set, submit.user_name()))
@@ -522,19 +225,20 @@ class Client:
         return self._engines[name]
 
     def _hand_over(
-        self, engine: Engine, scope: Scope, submissions: Sequence[Submission]
+        self, engine: Engine, submissions: Sequence[Submission]
     ) -> Iterator[tuple[Submission, Job | BatchBridgeError]]:
-        if self._journal:
-            self._journal.asked(engine.address, scope, submissions)
-        answers: list[tuple[str, str | None, str | None]] = []
-        try:
-            for submission, receipt in submit.hand_over(engine.driver, submissions):
-                outcome = _outcome(engine, scope, submission, receipt)
-                answers.append(_answer(submission, outcome))
-                yield submission, outcome
-        finally:
+        for scope, group in submit.by_scope(engine.driver, submissions):
             if self._journal:
-                self._journal.answered(engine.address, scope, answers)
+                self._journal.asked(engine.address, scope, group)
+            answers: list[tuple[str, str | None, str | None]] = []
+            try:
+                for submission, receipt in submit.hand_over(engine.driver, group):
+                    outcome = _outcome(engine, scope, submission, receipt)
+                    answers.append(_answer(submission, outcome))
+                    yield submission, outcome
+            finally:
+                if self._journal:
+                    self._journal.answered(engine.address, scope, answers)
 
 
 def _at_hand(driver: BatchDriver[Any]) -> Resolved:
@@ -552,48 +256,14 @@ def _at_hand(driver: BatchDriver[Any]) -> Resolved:
     )
 
 
-def _submissions(
-    resolved: Resolved,
-    specs: Sequence[JobSpec | Mapping[str, Any]],
-    keys: Sequence[str] | None,
-    gang: bool,
-    detach: bool,
-) -> Iterator[tuple[int, Submission | BatchBridgeError]]:
-    """Each job's submission, or why it is refused before any I/O."""
-    _check_keys(specs, keys)
-    gang_id = submit.new_key()
-    for index, spec in enumerate(specs):
-        member = Gang(gang_id, len(specs), index) if gang else None
-        key = keys[index] if keys is not None else None
-        try:
-            yield index, _submission(resolved, spec, key, member, detach)
-        except BatchBridgeError as error:
-            yield index, error
-
-
-def _check_keys(specs: Sequence[Any], keys: Sequence[str] | None) -> None:
-    if keys is not None and (len(set(keys)) != len(specs) or len(keys) != len(specs)):
-        raise SpecError("keys must be as many as the jobs, each another", path="key")
-
-
-def _submission(
-    resolved: Resolved,
-    asked: JobSpec | Mapping[str, Any],
-    key: str | None,
-    gang: Gang | None,
-    detach: bool,
-) -> Submission:
-    form = asked.to_json() if isinstance(asked, JobSpec) else asked
-    spec = submit.checked(resolved, form)
-    has = resolved.driver_cls.capabilities
-    if detach:
-        for field, remedy in submit.unattended(spec, has):
-            problem = f"{resolved.backend} has no {field} of its own"
-            raise Unsupported(problem, path=field, remedy=remedy)
-        if not (spec.reruns or has.no_reruns):
-            log.warning("%s may run a job twice when nobody waits for it", resolved.backend)
-    job_set = spec.job_set or submit.default_job_set(submit.user_name(), key)
-    return submit.prepare(resolved, spec, key=key or submit.new_key(), job_set=job_set, gang=gang)
+def _all_or_none(
+    asked: Sequence[Submission | BatchBridgeError],
+) -> Sequence[Submission | BatchBridgeError]:
+    """The members of a gang; where one is refused, all are."""
+    if all(isinstance(member, Submission) for member in asked):
+        return asked
+    other = SpecError("another member of the gang was refused", path="gang")
+    return [other if isinstance(member, Submission) else member for member in asked]
 
 
 def _outcome(

@@ -79,9 +79,13 @@ class ConfigFile:
         return profiles
 
 
-def load(cwd: Path, user: Path, site: Path) -> tuple[ConfigFile, ...]:
-    """The files that exist, strongest first; ConfigError with file and line for what is wrong."""
-    theirs = [f for f in (_load("user", user), _load("site", site)) if f]
+def load(cwd: Path, named: Iterable[Path], user: Path, site: Path) -> tuple[ConfigFile, ...]:
+    """The files that exist, strongest first; ConfigError with file and line for what is wrong.
+
+    `named` stand before the user's own file, as such a one, and must exist.
+    """
+    own = [_existing(path) for path in named]
+    theirs = [f for f in (*own, _load("user", user), _load("site", site)) if f]
     path = find_project(cwd)
     trusted = path is not None and _trusted(path, theirs)
     project = _load("project", path, trusted=trusted) if path else None
@@ -141,6 +145,13 @@ def _load(kind: Kind, path: Path, *, trusted: bool = True) -> ConfigFile | None:
     except ValueError as error:
         raise ConfigError(_malformed(path, str(error))) from None
     _check(file)
+    return file
+
+
+def _existing(path: Path) -> ConfigFile:
+    file = _load("user", path)
+    if file is None:
+        raise ConfigError(f"{path}, which $BATCHBRIDGE_CONFIG names, is no file")
     return file
 
 

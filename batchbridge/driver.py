@@ -67,6 +67,7 @@ class Capabilities:
     image: bool = False  #: the command runs in a container image
     env: bool = True  #: variables reach the command
     secrets: bool = False  #: values reach the command by a way that shows them to nobody else
+    plain_secrets: bool = False  #: ... by one that the engine's readers see, if settings allow it
     workdir: bool = True  #: the command's working directory can be chosen
     upload: int | None = None  #: bytes of files that fit into a submission; None: none at all
     streams: Literal["separate", "merged"] = "separate"  #: stdout and stderr; merged: all in stdout

@@ -137,6 +137,8 @@ class Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         with closing(sqlite3.connect(self.path, timeout=10)) as database:
+            database.execute("PRAGMA journal_mode = PERSIST")  # half the time of a commit; unlike
+            database.execute("PRAGMA synchronous = NORMAL")  # WAL it works on a network's disk
             database.execute(_SCHEMA)
             yield database
 

@@ -108,10 +108,11 @@ class JobSpec:
         _check(self.gpu is None or self.gpu >= 0, "gpu", "must not be negative")
         for name in (*self.env, *self.secrets):
             _check(_VARIABLE.fullmatch(name) is not None, "env", f"{name!r} is no variable name")
-        twice = sorted(self.env.keys() & self.secrets.keys())
+        twice = sorted(self.env.keys() & self.secrets.keys()) if self.secrets else ()
         _check(not twice, "secrets", f"{', '.join(twice)} is named in env too")
         for name in _TEXTS:
-            _check_text(name, getattr(self, name))
+            if value := getattr(self, name):
+                _check_text(name, value)
 
     @classmethod
     def parse(cls, form: Mapping[str, Any]) -> Self:
@@ -134,12 +135,7 @@ class JobSpec:
     def to_json(self) -> dict[str, Any]:
         """The same form again, without what is at its default: ``parse`` of it is equal."""
         everything: dict[str, Any] = msgspec.to_builtins(self)
-        blank = JobSpec(command=self.command)
-        return {
-            k: v
-            for k, v in everything.items()
-            if k == "command" or getattr(self, k) != getattr(blank, k)
-        }
+        return {k: v for k, v in everything.items() if getattr(self, k) != getattr(_BLANK, k)}
 
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -155,14 +151,15 @@ def _check(holds: bool, path: str, problem: str) -> None:
 
 
 _TEXTS = ("command", "name", "env", "secrets", "image", "workdir", "upload", "labels", "job_set")
-_UNPAIRED = re.compile("[\ud800-\udfff]")  # how Python holds bytes of an argument that are no UTF-8
+_UNFIT = re.compile("[\0\ud800-\udfff]")  # the latter: bytes of an argument that are no UTF-8
 
 
-def _check_text(path: str, value: str | Iterable[str] | Mapping[str, str] | None) -> None:
-    texts = (value,) if isinstance(value, str) else value or ()
+def _check_text(path: str, value: str | Iterable[str] | Mapping[str, str]) -> None:
+    texts = (value,) if isinstance(value, str) else value
     for text in (*texts, *(value.values() if isinstance(value, Mapping) else ())):
-        _check("\0" not in text, path, "holds a NUL byte")
-        _check(not _UNPAIRED.search(text), path, "holds what is not UTF-8")
+        if unfit := _UNFIT.search(text):
+            what = "a NUL byte" if unfit[0] == "\0" else "what is not UTF-8"
+            raise SpecError(f"{path} holds {what}", path=path)
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
@@ -227,6 +224,10 @@ _READERS = {
     "queue_timeout": read_time,
     "start_timeout": read_time,
 }
+
+
+_BLANK = JobSpec(command=(" ",))
+"""What a job's form leaves out. No job has its command: that is always told."""
 
 
 class Secret:

@@ -2,7 +2,8 @@
 
 The strongest source that gives a value wins::
 
-    flag > BATCHBRIDGE_<PROFILE>_<FIELD> > ./batchbridge.toml > user's config.toml
+    flag > BATCHBRIDGE_<PROFILE>_<FIELD> > ./batchbridge.toml
+         > the files that BATCHBRIDGE_CONFIG names > user's config.toml
          > /etc/batchbridge/config.toml > the engine's own variable > default
 
 An empty variable is not set. What the site's file lists as ``locked`` nobody overrides. A project's
@@ -103,8 +104,10 @@ class Config:
         site: Path = SITE_FILE,
     ) -> Self:
         """Read the files; ConfigError with file and line for what is wrong in them."""
-        files = configfiles.load(cwd or Path.cwd(), user or user_file(), site)
-        config = cls(Layers(files, dict(os.environ if env is None else env)))
+        variables = dict(os.environ if env is None else env)
+        named = [Path(p) for p in variables.get("BATCHBRIDGE_CONFIG", "").split(os.pathsep) if p]
+        files = configfiles.load(cwd or Path.cwd(), named, user or user_file(), site)
+        config = cls(Layers(files, variables))
         config._check_profiles()
         return config
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import getpass
 import itertools
+import logging
 import os
 import secrets
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from batchbridge.errors import (
     BatchBridgeError,
     DriverBug,
     OutcomeUnknown,
+    SpecError,
     TransportError,
     Unsupported,
 )
@@ -24,6 +28,8 @@ from batchbridge.fields import options_from
 from batchbridge.model import LIMITS, Files, Gang, JobSpec, Receipt, Secret, Submission
 from batchbridge.secrets import resolve
 from batchbridge.settings import Resolved
+
+log = logging.getLogger("batchbridge")
 
 TRIES = 6
 """Times that a submit is sent where repeating it is safe."""
@@ -39,6 +45,7 @@ def default_job_set(user: str, key: str | None) -> str:
     return f"{user}-{key}" if key else f"{user}-{time.strftime('%Y-%m-%d')}"
 
 
+@cache
 def user_name() -> str:
     """Who submits, as the engine's records will say."""
     try:
@@ -67,9 +74,11 @@ def unsupported(spec: JobSpec, has: Capabilities) -> Iterator[tuple[str, str]]:
     for name in ("cpu", "memory", "disk", "gpu"):
         if getattr(spec, name) is not None and getattr(has, name) == "absent":
             yield name, leave_out
-    for name in ("image", "env", "secrets", "workdir", "labels"):
+    for name in ("image", "env", "workdir", "labels"):
         if getattr(spec, name) and not getattr(has, name):
             yield name, leave_out
+    if spec.secrets and not (has.secrets or has.plain_secrets):
+        yield "secrets", leave_out
     if spec.upload and has.upload is None:
         yield "upload", "put the files where the job runs, or choose another backend"
 
@@ -79,6 +88,49 @@ def unattended(spec: JobSpec, has: Capabilities) -> Iterator[tuple[str, str]]:
     for name in LIMITS:
         if getattr(spec, name) is not None and not getattr(has, name):
             yield name, "wait for the job (--wait or --follow), which enforces it"
+
+
+def submissions(
+    resolved: Resolved,
+    specs: Sequence[JobSpec | Mapping[str, Any]],
+    keys: Sequence[str] | None,
+    *,
+    gang: bool,
+    detach: bool,
+) -> Iterator[Submission | BatchBridgeError]:
+    """Each job's submission, in order, or why it is refused before any I/O."""
+    if keys is not None and (len(set(keys)) != len(specs) or len(keys) != len(specs)):
+        raise SpecError("keys must be as many as the jobs, each another", path="key")
+    gang_id = new_key()
+    for index, spec in enumerate(specs):
+        member = Gang(gang_id, len(specs), index) if gang else None
+        try:
+            yield _submission(resolved, spec, keys[index] if keys else None, member, detach)
+        except BatchBridgeError as error:
+            yield error
+
+
+def _submission(
+    resolved: Resolved,
+    asked: JobSpec | Mapping[str, Any],
+    key: str | None,
+    gang: Gang | None,
+    detach: bool,
+) -> Submission:
+    spec = checked(resolved, asked.to_json() if isinstance(asked, JobSpec) else asked)
+    if detach:
+        _check_unattended(spec, resolved)
+    job_set = spec.job_set or default_job_set(user_name(), key)
+    return prepare(resolved, spec, key=key or new_key(), job_set=job_set, gang=gang)
+
+
+def _check_unattended(spec: JobSpec, resolved: Resolved) -> None:
+    has = resolved.driver_cls.capabilities
+    for field, remedy in unattended(spec, has):
+        problem = f"{resolved.backend} has no {field} of its own"
+        raise Unsupported(problem, path=field, remedy=remedy)
+    if not (spec.reruns or has.no_reruns):
+        log.warning("%s may run a job twice when nobody waits for it", resolved.backend)
 
 
 def prepare(
@@ -113,7 +165,7 @@ def named_after_command(spec: JobSpec) -> JobSpec:
     shell = spec.command[:2] == ("sh", "-c") and len(spec.command) > 2
     program = spec.command[2].split()[0:1] if shell else [spec.command[0]]
     name = Path(program[0]).name if program else "job"
-    return JobSpec.parse({**spec.to_json(), "name": name})
+    return replace(spec, name=name)
 
 
 def _files(resolved: Resolved, spec: JobSpec, *, deliver: bool) -> Files | None:

@@ -15,8 +15,8 @@ from batchbridge.cli.live import progress
 from batchbridge.cli.manyjobs import Form, Item
 from batchbridge.cli.session import Session
 from batchbridge.cli.watching import Mode
-from batchbridge.client import Job, news
 from batchbridge.errors import BatchBridgeError, SpecError
+from batchbridge.jobs import Job, news
 
 
 class Many:
@@ -39,6 +39,7 @@ class Many:
         self._rest = deque(items)
         self._jobs: list[Job] = []
         self._refused = 0
+        self._noted: set[str] = set()
         own_set = submit.default_job_set(submit.user_name(), self._key)
         self._defaults: Form = {"job_set": own_set, **session.client.engine.resolved.job}
 
@@ -103,6 +104,7 @@ class Many:
             else:
                 self._jobs.append(outcome)
                 self._mode.tell(outcome)
+                self._tell_notes(outcome)
             advance()
 
         self._client.submit_many(
@@ -111,6 +113,13 @@ class Many:
             detach=self._mode.detach,
             on_each=told,
         )
+
+    def _tell_notes(self, job: Job) -> None:
+        """Each note once: of many jobs they are mostly the same."""
+        for text in dict.fromkeys(job.notes):
+            if text not in self._noted:
+                self._noted.add(text)
+                note(text)
 
     def _form(self, item: Item) -> Form:
         if isinstance(item.form, SpecError):

@@ -16,9 +16,9 @@ from typing import Final
 import click
 
 from batchbridge.cli.console import coloured, complain, emit, note
-from batchbridge.client import Job, cancel, news
 from batchbridge.configfiles import printable
 from batchbridge.errors import BatchBridgeError, LogsUnavailable, NoSuchJob
+from batchbridge.jobs import Job, cancel, news
 from batchbridge.ledger import Event
 from batchbridge.logs import Decoder, LogChunk
 from batchbridge.model import JobState, Stream
@@ -232,6 +232,17 @@ def _way_back(jobs: Sequence[Job]) -> str:
         return f"batchbridge watch --logs {jobs[0].ref}"
     sets = {job.job_set for job in jobs}
     return f"batchbridge watch --job-set {shlex.quote(sets.pop())}" if len(sets) == 1 else _MINE
+
+
+def tell_where(job: Job) -> None:
+    """Say what its engine calls it, and where else to look."""
+    try:
+        details = job.details()
+    except BatchBridgeError as error:  # an aside must not hide how the job ended
+        log.debug("%s cannot be detailed: %s", job.ref, error)
+        details = {}
+    for label, text in {**details, **job.hints()}.items():
+        note(f"{label}: {printable(text)}")
 
 
 def tell_missing(jobs: Iterable[Job]) -> None:

@@ -1,8 +1,7 @@
-"""Verbs that ask once: status, list, cancel, explain."""
+"""Verbs that look once: status, list, explain."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -14,8 +13,8 @@ from batchbridge.cli.following import how, shown
 from batchbridge.cli.resubmitting import tell_unknown
 from batchbridge.cli.selection import WINDOW, JobsCommand, Wanted, ask, chosen, find, known
 from batchbridge.cli.session import Session
-from batchbridge.client import Job
 from batchbridge.configfiles import printable
+from batchbridge.jobs import Job
 
 HEADING: Final = ("NAME", "STATE", "JOB SET", "AGE", "REFERENCE")
 
@@ -55,29 +54,6 @@ def list_command(ctx: click.Context, session: Session, wanted: Wanted, as_json: 
     ctx.exit(found.exit_code)
 
 
-@click.command("cancel", cls=JobsCommand)
-@click.option("--yes", is_flag=True, help="Do not ask before cancelling more than one.")
-@click.option("--reason", default="", help="Why; the engine's records may show it.")
-@click.pass_context
-def cancel_command(
-    ctx: click.Context, session: Session, wanted: Wanted, yes: bool, reason: str
-) -> None:
-    """Ask for the end of jobs.
-
-    What becomes of it is observed: batchbridge wait shows it. Jobs that are over are left as they
-    are.
-    """
-    found = known(chosen(session, wanted))
-    live = [job for job in found.jobs if not job.done()]
-    if len(live) > 1 and not yes and sys.stdin.isatty():
-        show(live, as_json=False)
-        click.confirm(f"Cancel these {len(live)} jobs?", abort=True, err=True)
-    session.client.cancel(live, reason=reason)
-    over = len(found.jobs) - len(live)
-    note(f"asked to cancel {len(live)}" + (f"; {over} were over already" if over else ""))
-    ctx.exit(found.exit_code)
-
-
 @click.command("explain", cls=JobsCommand)
 @json_flag
 @click.pass_context
@@ -85,7 +61,7 @@ def explain_command(ctx: click.Context, session: Session, wanted: Wanted, as_jso
     """Say why jobs are where they are, what to do, and where else to look."""
     found = known(chosen(session, wanted))
     for job in found.jobs:
-        reason, hints = job.explain(), job.hints()
+        reason, hints = job.explain(), {**job.details(), **job.hints()}
         summary, remedy = (reason.summary, reason.remedy) if reason else ("", "")
         if as_json:
             emit({**job.to_json(), "summary": summary, "remedy": remedy, "hints": dict(hints)})

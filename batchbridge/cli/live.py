@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from batchbridge.cli.console import on_terminal
 from batchbridge.cli.following import called, how, summary
-from batchbridge.client import Job
 from batchbridge.configfiles import printable
+from batchbridge.jobs import Job
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,7 +8,7 @@ from batchbridge.cli.console import json_flag
 from batchbridge.cli.following import Output, Waits, called
 from batchbridge.cli.selection import JobsCommand, Wanted, chosen, known
 from batchbridge.cli.session import Session
-from batchbridge.client import Job
+from batchbridge.jobs import Job
 
 
 @click.command("logs", cls=JobsCommand)

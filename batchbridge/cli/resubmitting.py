@@ -17,8 +17,9 @@ from batchbridge.cli.following import called
 from batchbridge.cli.selection import JobsCommand, Wanted, chosen, find, known
 from batchbridge.cli.session import Session
 from batchbridge.cli.watching import Mode, mode_flags
-from batchbridge.client import Client, Job
+from batchbridge.client import Client
 from batchbridge.errors import BatchBridgeError, NoSuchJob, UsageError
+from batchbridge.jobs import Job
 from batchbridge.journal import Entry
 from batchbridge.model import JobState
 

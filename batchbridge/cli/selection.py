@@ -17,8 +17,8 @@ import click
 from batchbridge.cli.console import complain
 from batchbridge.cli.following import tell_missing
 from batchbridge.cli.session import EngineCommand, Session
-from batchbridge.client import Job, refresh
 from batchbridge.errors import BatchBridgeError, NoSuchJob, SpecError, UsageError
+from batchbridge.jobs import Job, refresh
 from batchbridge.journal import Entry, Journal
 from batchbridge.model import JobRef, JobState, read_time
 

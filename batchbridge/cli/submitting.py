@@ -112,6 +112,7 @@ def _one(session: Session, form: Form, key: str | None, mode: Mode) -> int:
     if isinstance(job, BatchBridgeError):
         raise job
     mode.tell(job)
+    mode.tell_about(job)
     return mode.stay([job])
 
 

@@ -20,12 +20,14 @@ from batchbridge.cli.following import (
     stay,
     summary,
     tell_missing,
+    tell_where,
 )
 from batchbridge.cli.live import progress, table
 from batchbridge.cli.selection import Found, JobsCommand, Wanted, chosen
 from batchbridge.cli.session import Session
-from batchbridge.client import Job, describe
+from batchbridge.configfiles import printable
 from batchbridge.errors import UsageError, WaitTimeout
+from batchbridge.jobs import Job, describe
 from batchbridge.ledger import Event, job_json
 from batchbridge.model import read_time
 
@@ -169,6 +171,13 @@ class Mode:
         elif self.detach:
             emit(job.to_json())
 
+    def tell_about(self, job: Job) -> None:
+        """For people: what its driver noted of it, and where else to look."""
+        if not self.as_json:
+            hints = (f"{label}: {text}" for label, text in job.hints().items())
+            for line in (*job.notes, *hints):
+                note(printable(line))
+
     def stay(
         self,
         jobs: Sequence[Job],
@@ -182,6 +191,8 @@ class Mode:
             return 0
         if self.follow and len(jobs) == (total or 1) == 1:
             follow_one(jobs[0], changes)
+            if exit_status(jobs) and not self.as_json:
+                tell_where(jobs[0])
             return exit_status(jobs)
 
         def show(fresh: list[Event]) -> None:

@@ -10,7 +10,7 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from batchbridge.model import Cause, Explanation, Gang, JobState, Listed, Secret
+from batchbridge.model import Cause, Explanation, Gang, JobState, Listed, Secret, Seen
 from batchbridge.testing.needs import ABSENT, needs
 from batchbridge.testing.probes import Probes
 from batchbridge.testing.rig import Driver, Rig, poll
@@ -222,6 +222,61 @@ class Finding:
         """Hints are plain text."""
         hints = dict(rig.driver.hints(rig.submit(probes.exits(0))))
         assert all(isinstance(text, str) for pair in hints.items() for text in pair)
+
+    def test_details(self, rig: Rig, probes: Probes) -> None:
+        """Details are plain text, at any time."""
+        ref = rig.submit(probes.exits(0))
+        unknown = type(ref)(ref.backend, ref.profile, ref.scope, rig.unknown_id)
+        told = [dict(rig.driver.details(ref, 1))]
+        rig.ended(ref)
+        told += [dict(rig.driver.details(one, 1)) for one in (ref, unknown)]
+        pairs = [pair for details in told for pair in details.items()]
+        assert all(isinstance(text, str) for pair in pairs for text in pair)
+
+    @needs("purge")
+    def test_purge(self, rig: Rig, probes: Probes, again: Driver) -> None:
+        """A job that is over can be removed, and no other goes with it; twice is fine."""
+        gone, kept = (rig.submit(probes.says(b"said\n")) for _ in range(2))
+        rig.ended(gone)
+        rig.ended(kept)
+        rig.driver.purge([gone])
+        rig.driver.purge([gone])
+        for _ in poll(rig.patience):
+            if not any(isinstance(said, Seen) for said in rig.told(gone, again)):
+                break
+        else:
+            pytest.fail("a job that was removed is still told of")
+        rig.records.pop(kept.id)
+        assert rig.log(kept) == b"said\n"
+
+    @needs("cancel_set")
+    def test_cancel_set(self, rig: Rig, probes: Probes, moment: float) -> None:
+        """All of a job set ends, and no job of another set does."""
+        ours = [rig.submit(probes.sleeps(600)) for _ in range(2)]
+        other = rig.submit(probes.sleeps(3 * moment), job_set=f"kit-{uuid4().hex}")
+        rig.driver.cancel_set(ours[0].scope, job_set=rig.job_set, reason="the kit asked")
+        for ref in ours:
+            rig.end_as(ref, JobState.CANCELLED, Cause.CANCELLED)
+        rig.end_as(other, JobState.SUCCEEDED)
+
+    @needs("preempt")
+    def test_preempt(self, rig: Rig, probes: Probes) -> None:
+        """A running job that is preempted ends so, or waits for its next attempt."""
+        ref = rig.submit(probes.sleeps(600))
+        rig.running(ref)
+        rig.driver.preempt([ref], reason="the kit asked")
+        record = rig.until(ref, lambda r: r.terminal or r.attempt > 1, "preempted")
+        assert record.attempt > 1 or record.cause is Cause.PREEMPTED
+
+    @needs("reprioritise")
+    def test_reprioritise(self, rig: Rig, probes: Probes, crowd: dict[str, Any]) -> None:
+        """Another priority ends nothing, of a job that runs and of one that waits."""
+        first = _occupy(rig, probes, crowd)
+        second = rig.submit(probes.exits(0), **crowd)
+        rig.driver.reprioritise([first, second], 1.0)
+        assert rig.look(first).state is JobState.RUNNING
+        rig.cancel(first)
+        rig.end_as(second, JobState.SUCCEEDED)
 
     @needs("gang")
     def test_gang(self, rig: Rig, probes: Probes, moment: float) -> None:

@@ -12,8 +12,9 @@ from uuid import uuid4
 import pytest
 
 from batchbridge import ledger
-from batchbridge.client import Client, Job, as_completed
+from batchbridge.client import Client
 from batchbridge.errors import JobFailed, NoSuchJob, WaitTimeout
+from batchbridge.jobs import Job, as_completed
 from batchbridge.model import Cause, JobRef, JobState, Stream
 from batchbridge.states import ORDER
 from batchbridge.testing.faults import Fault, Faulty

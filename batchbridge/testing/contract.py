@@ -14,7 +14,7 @@ from batchbridge.driver import CONTRACT, BatchDriver, Capabilities
 from batchbridge.errors import BatchBridgeError, KeyConflict, Rejected
 from batchbridge.model import Absent, Batch, Cause, JobRef, JobState, LogPage, Receipt, Seen
 from batchbridge.testing.elsewhere import construct, elsewhere, submit_and_die
-from batchbridge.testing.needs import needs
+from batchbridge.testing.needs import ABSENT, needs
 from batchbridge.testing.probes import Probes
 from batchbridge.testing.rig import Driver, Rig
 
@@ -37,8 +37,9 @@ class Declaration:
 
     def test_declared_verbs_exist(self, driver: Driver) -> None:
         """A capability that is a verb comes with that verb."""
-        for capability, verb in (("push", "watch"), ("list", "list"), ("render", "render")):
-            if getattr(driver.capabilities, capability):
+        verbs = ("list", "render", "purge", "cancel_set", "preempt", "reprioritise")
+        for capability, verb in (("push", "watch"), *zip(verbs, verbs, strict=True)):
+            if getattr(driver.capabilities, capability) not in ABSENT:
                 assert getattr(type(driver), verb) is not getattr(BatchDriver, verb), verb
 
     def test_constructor_does_nothing(self, driver: Driver) -> None:

@@ -74,7 +74,7 @@ class Rig:
         return Submission(
             key=key or uuid4().hex,
             spec=spec,
-            job_set=self.job_set,
+            job_set=spec.job_set or self.job_set,
             user="kit",
             gang=gang,
             files=files,

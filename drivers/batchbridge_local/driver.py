@@ -74,6 +74,7 @@ class LocalDriver(BatchDriver[LocalSettings]):
         list="all",
         explain=True,
         render=True,
+        purge=True,
     )
     Settings = LocalSettings
 
@@ -157,9 +158,18 @@ class LocalDriver(BatchDriver[LocalSettings]):
         """The job record that submit would write."""
         return jobspec.payload(self._job(submission))
 
-    def hints(self, ref: JobRef) -> Mapping[str, str]:
+    def details(self, ref: JobRef, attempt: int) -> Mapping[str, str]:
         """The directory that holds all there is of the job."""
-        return {"directory": str(self._spool.jobs / ref.id)}
+        there = self._spool.jobs / ref.id
+        return {"directory": str(there)} if there.is_dir() else {}
+
+    def purge(self, refs: Sequence[JobRef]) -> None:
+        """Remove their directories, as their age would in time."""
+        with self._opened() as spool:
+            for ref in refs:
+                view = self._view(ref.id)
+                if isinstance(view, View) and view.end is not None:
+                    spool.remove_job(ref.id)
 
     def probe(self) -> Iterable[Check]:
         """Whether the spool can be used, who serves it, and which records are damaged."""

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from batchbridge.cli.following import Output
-from batchbridge.client import Job
+from batchbridge.jobs import Job
 from batchbridge.logs import LogChunk
 
 from .conftest import until

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +75,25 @@ def test_a_reference_that_nobody_knows_is_no_such_job_for_every_verb(bb):
     for verb in ("status", "wait", "watch", "logs", "cancel", "explain"):
         assert "knows no job" in bb(verb, ref, code=125).stderr
     assert "is no reference" in bb("status", "local://", code=2).stderr
+
+
+def test_cancel_with_purge_waits_for_the_end_and_leaves_nothing(bb, world):
+    going = bb.submit("--", "sleep", "600")
+    over = bb.ended("--", "echo", "said")
+    (directory,) = [h for h in bb.json("explain", over)[0]["hints"].values() if "spool" in h]
+    told = bb("cancel", "--purge", going, over).stderr
+    assert "asked to cancel 1; 1 were over already" in told
+    assert "removed 2, their logs with them" in told
+    assert not Path(directory).exists()
+    for ref in (going, over):
+        assert "knows no job" in bb("status", ref, code=125).stderr
+
+
+@pytest.mark.parametrize("verb", [("preempt",), ("reprioritise", "--priority", "3")])
+def test_what_an_engine_cannot_do_is_said_before_it_is_asked(bb, verb):
+    ref = bb.submit("--", "sleep", "600")
+    assert f"local has no {verb[0]}" in bb(*verb, ref, code=2).stderr
+    bb("cancel", ref)
 
 
 def test_a_word_that_is_no_text_is_wrong_usage(bb):

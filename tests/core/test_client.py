@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from batchbridge import aio, registry, submit
-from batchbridge.client import Client, Job, as_completed, cancel
+from batchbridge.client import Client
 from batchbridge.driver import Capabilities
 from batchbridge.errors import (
     AuthError,
@@ -21,6 +21,7 @@ from batchbridge.errors import (
     Unsupported,
     WaitTimeout,
 )
+from batchbridge.jobs import Job, as_completed, cancel
 from batchbridge.journal import Journal
 from batchbridge.model import (
     Absent,

@@ -12,7 +12,7 @@ from batchbridge.driver import Capabilities
 from batchbridge.errors import AuthError, CursorExpired, NoSuchJob, TransportError
 from batchbridge.hub import Hub
 from batchbridge.ledger import Policy, Watched
-from batchbridge.model import Absent, Batch, Cause, Intent, JobRef, JobState, Seen
+from batchbridge.model import Absent, Batch, Cause, Explanation, Intent, JobRef, JobState, Seen
 
 from .fakes import Fake, Pushing
 
@@ -206,6 +206,8 @@ def test_a_driver_learns_that_a_job_is_over():
     [
         (Policy(timeout=0.05), S.RUNNING, Cause.TIMEOUT),
         (Policy(queue_timeout=0.05), S.QUEUED, Cause.UNSCHEDULABLE),
+        (Policy(queue_timeout=0.05), S.PENDING, Cause.UNSCHEDULABLE),
+        (Policy(start_timeout=0.05), S.PENDING, Cause.START_ERROR),
     ],
 )
 def test_a_waiting_client_enforces_the_timeouts_that_the_engine_lacks(policy, said, cause):
@@ -215,7 +217,39 @@ def test_a_waiting_client_enforces_the_timeouts_that_the_engine_lacks(policy, sa
     with watching(driver, "a") as (_, a):
         a.ledger.police(a, policy)
         until(lambda: a.record.terminal)
-    assert (a.record.state, a.record.cause, a.record.exit_status) == (S.FAILED, cause, 124)
+    status = 1 if cause is Cause.START_ERROR else 124
+    assert (a.record.state, a.record.cause, a.record.exit_status) == (S.FAILED, cause, status)
+
+
+def test_a_start_timeout_counts_from_the_place_and_not_from_the_submit():
+    driver = Fake()
+    driver.said["a"] = [Seen("a", S.QUEUED)]
+    with watching(driver, "a") as (_, a):
+        a.ledger.police(a, Policy(start_timeout=0.2, queue_timeout=60))
+        until(lambda: a.record.state is S.QUEUED)
+        queued = a.events[-1].observed_at
+        until(lambda: time.time() - queued > 0.4)
+        assert a.record.intent is None
+        driver.said["a"] = [Seen("a", S.PENDING)]
+        until(lambda: a.record.terminal)
+        assert a.record.cause is Cause.START_ERROR
+
+
+@pytest.mark.parametrize("explains", [True, False])
+def test_what_did_not_start_in_time_is_told_in_the_engines_words(explains):
+    class Explaining(Fake):
+        def explain(self, ref):
+            if not explains:
+                raise TransportError("not now")
+            return Explanation("no place: memory exhausted on 3 nodes")
+
+    driver = Explaining()
+    driver.said["a"] = [Seen("a", S.PENDING, message="pulling the image")]
+    with watching(driver, "a") as (_, a):
+        a.ledger.police(a, Policy(start_timeout=0.05))
+        until(lambda: a.record.terminal)
+    words = "no place: memory exhausted on 3 nodes" if explains else "pulling the image"
+    assert a.record.message == words
 
 
 def test_what_was_asked_of_the_engine_names_the_cause():

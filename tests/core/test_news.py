@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from batchbridge.client import Job, news
 from batchbridge.errors import AuthError
 from batchbridge.hub import Hub
+from batchbridge.jobs import Job, news
 from batchbridge.model import Absent, JobRef, JobState, Seen
 
 from .fakes import Fake

@@ -129,6 +129,22 @@ def test_no_file_at_all_is_fine(place):
     assert place.config().default_profile == "local"
 
 
+def test_files_that_the_environment_names_stand_before_the_users_own(place, tmp_path):
+    place.user('default_profile = "mine"\nstore = "/mine"')
+    named = [tmp_path / "one.toml", tmp_path / "two.toml"]
+    named[0].write_text('default_profile = "one"')
+    named[1].write_text('default_profile = "two"\n[profile.extra]\nbackend = "eng"')
+    config = place.config({"BATCHBRIDGE_CONFIG": os.pathsep.join(map(str, named))})
+    assert config.default_profile == "one"
+    assert config.profiles()["extra"] == "eng"
+    assert config.resolve("extra").store == "/mine"
+
+
+def test_a_file_that_the_environment_names_must_be_there(place, tmp_path):
+    with pytest.raises(ConfigError, match=r"gone.toml, which \$BATCHBRIDGE_CONFIG names"):
+        place.config({"BATCHBRIDGE_CONFIG": str(tmp_path / "gone.toml")})
+
+
 # -- which project's file --------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ orders it. Mutants of this driver prove that the conformance kit has teeth.
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -88,6 +89,10 @@ class ReferenceDriver(BatchDriver[Settings]):
         list="all",
         explain=True,
         render=True,
+        purge=True,
+        cancel_set=True,
+        preempt=True,
+        reprioritise=True,
     )
     Settings = Settings
     Options = Options
@@ -195,7 +200,8 @@ class ReferenceDriver(BatchDriver[Settings]):
             text = events.read()
         whole, place, seen = text[: text.rfind(b"\n") + 1], start, []
         for line in whole.splitlines(keepends=True):
-            seen.append(self.translate(json.loads(line), place))
+            if self.holds((said := json.loads(line))["id"]):
+                seen.append(self.translate(said, place))
             place += len(line)
         return seen, place
 
@@ -218,10 +224,32 @@ class ReferenceDriver(BatchDriver[Settings]):
     # -- and the rest ------------------------------------------------------------------------
 
     def cancel(self, refs: Sequence[JobRef], *, reason: str) -> None:
+        self.mark(refs, "cancel")
+
+    def mark(self, refs: Sequence[JobRef], mark: str) -> None:
+        """Leave a mark that the engine looks for."""
         self._reach()
         for ref in refs:
             if self.holds(ref.id):
-                (self.jobs / ref.id / "cancel").touch()
+                (self.jobs / ref.id / mark).touch()
+
+    def cancel_set(self, scope: Scope, *, job_set: str, reason: str) -> None:
+        listed = [one.seen.id for one in self.list(job_set, None)]
+        self.cancel([JobRef(self.name, "-", scope, job_id) for job_id in listed], reason=reason)
+
+    def preempt(self, refs: Sequence[JobRef], *, reason: str) -> None:
+        self.mark(refs, "preempt")
+
+    def reprioritise(self, refs: Sequence[JobRef], priority: float) -> None:
+        self._reach()  # whoever gets the lock first runs first, whatever the number
+
+    def purge(self, refs: Sequence[JobRef]) -> None:
+        self._reach()
+        for ref in refs:
+            shutil.rmtree(self.jobs / ref.id, ignore_errors=True)
+
+    def details(self, ref: JobRef, attempt: int) -> Mapping[str, str]:
+        return {"directory": str(self.jobs / ref.id)} if self.holds(ref.id) else {}
 
     def read_logs(
         self,

@@ -98,6 +98,8 @@ def execute(job: pathlib.Path, given: dict) -> dict:
             killed = {"state": "CANCELLED"}
         elif time.monotonic() > deadline:
             killed = {"state": "FAILED", "cause": "TIMEOUT"}
+        elif (job / "preempt").exists():
+            killed = {"state": "FAILED", "cause": "PREEMPTED"}
         if killed:
             os.killpg(pid, signal.SIGKILL)
         time.sleep(PAUSE)

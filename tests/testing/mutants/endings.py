@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from batchbridge.errors import NoSuchJob, Rejected
-from batchbridge.model import JobState, Seen
+from batchbridge.model import JobRef, JobState, Seen
 from batchbridge.testing.rig import TIDYING
 from tests.testing.mutants.registry import UNDER_FAULTS, mutant
 from tests.testing.reference import ReferenceDriver
@@ -122,6 +122,38 @@ class RunningAtOnce(ReferenceDriver):
         if said["state"] == "QUEUED":
             said = {**said, "state": "RUNNING"}
         return super().translate(said, place)
+
+
+@mutant("a purge collects all that is over", "purge", patience=4.0)
+class PurgesAll(ReferenceDriver):
+    def purge(self, refs):
+        over = {seen.id for seen in self.told(0)[0] if seen.final}
+        super().purge([*refs, *(JobRef(self.name, "-", (), job_id) for job_id in over)])
+
+
+@mutant("a purge that hides what it keeps", "purge", patience=4.0)
+class PurgesNothing(ReferenceDriver):
+    def purge(self, refs):
+        self._reach()
+
+
+@mutant("the whole queue is cancelled for one job set", "cancel_set")
+class CancelsAll(ReferenceDriver):
+    def cancel_set(self, scope, *, job_set, reason):
+        listed = [one.seen.id for one in self.list(None, None)]
+        self.cancel([JobRef(self.name, "-", scope, job_id) for job_id in listed], reason=reason)
+
+
+@mutant("a preempted job counts as cancelled by its owner", "preempt")
+class PreemptsAsCancel(ReferenceDriver):
+    def preempt(self, refs, *, reason):
+        self.cancel(refs, reason=reason)
+
+
+@mutant("what runs is ended to give it another priority", "reprioritise")
+class ReprioritisesByEnding(ReferenceDriver):
+    def reprioritise(self, refs, priority):
+        self.cancel(refs, reason="another priority")
 
 
 @mutant("Nomad without policies in the spec: what failed is run again", "no_reruns")

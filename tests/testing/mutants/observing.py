@@ -182,7 +182,7 @@ class ListsItsOwn(ReferenceDriver):
         return [one for one in super().list(job_set, user) if one.seen.id in self.mine]
 
 
-@mutant("the filter is not sent along", "list_of_another_set")
+@mutant("the filter is not sent along", "cancel_set", "list_of_another_set")
 class ListsAll(ReferenceDriver):
     def list(self, job_set, user):
         return super().list(None, user)
@@ -219,3 +219,9 @@ class ExplainsByIndex(ReferenceDriver):
 class PathHints(ReferenceDriver):
     def hints(self, ref):
         return {"directory": self.jobs / ref.id}
+
+
+@mutant("details of the first allocation, where there may be none", "details")
+class DetailsByIndex(ReferenceDriver):
+    def details(self, ref, attempt):
+        return {"state": next(one for one in self.told(0)[0] if one.id == ref.id).state}

@@ -35,6 +35,7 @@ class Undeclared(ReferenceDriver):
     "list_of_another_set",
     "render",
     "secret_is_shown_to_nobody",
+    "cancel_set",
     *UNDER_FAULTS,
 )
 class DeclaredOnly(ReferenceDriver):

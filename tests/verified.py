@@ -1,6 +1,6 @@
-"""Write down what ran on a real engine: ``python -m tests.verified ENGINE VERSION REPORT``.
+"""Write down what ran on a real engine: ``python -m tests.verified ENGINE VERSION REPORT...``.
 
-REPORT is what ``pytest --junitxml`` wrote. The engine's section of docs/verified.md is replaced,
+A report is what ``pytest --junitxml`` wrote. The engine's section of docs/verified.md is replaced,
 the others stay. The exit code is 1 if a test failed, or if none ran.
 """
 
@@ -96,9 +96,9 @@ def replaced(page: str, engine: str, text: str) -> str:
     return f"{TITLE}\n{told}"
 
 
-def main(engine: str, version: str, report: str) -> int:
+def main(engine: str, version: str, *reports: str) -> int:
     """Write the section; the exit code."""
-    found = list(outcomes(Path(report).read_text("utf-8")))
+    found = [one for report in reports for one in outcomes(Path(report).read_text("utf-8"))]
     if not any(one.outcome == "passed" for one in found):
         print(f"nothing ran on {engine}: {counts(found)}", file=sys.stderr)
         return 1

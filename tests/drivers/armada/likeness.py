@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 LATE = {"pending", "running"}
+OURS = "job"
+"""In it stands what was submitted."""
 TELLING = {"cause", "retryable", "reason", "exitCode", "failure_category", "state"}
 CHANGING = re.compile(r"0x[0-9a-f]+|\b[0-9a-z]{26}\b|[0-9a-f-]{36}|\d+")
 EMPTY: tuple[Any, ...] = ({}, [], "")
@@ -41,7 +43,7 @@ def _story(told: Told) -> set[str]:
 
 def _event(message: Mapping[str, Any]) -> tuple[str, Any]:
     ((kind, event),) = message["message"].items()
-    return kind, event
+    return kind, {name: value for name, value in event.items() if name != OURS}
 
 
 def _lines(value: Any, path: str = "") -> Iterator[str]:

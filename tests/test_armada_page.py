@@ -142,10 +142,8 @@ def test_commands_print_what_is_said(console: str, reader: Reader) -> None:
         assert is_printed(said[command], printed), f"$ {command}\n{printed}"
 
 
-@pytest.mark.timeout(600)  # eight jobs, of several processes each
-def test_the_flow_runs(stack: Stack, reader: Reader, tmp_path: Path) -> None:
-    (flow,) = blocks("python")
-    (tmp_path / "flow.py").write_text(flow)
+def flow(stack: Stack, reader: Reader, program: Path) -> str:
+    """What a run of that program prints."""
     host, _, port = stack.address.rpartition(":")
     logs_host, _, logs_port = stack.binoculars.rpartition(":")
     own = {
@@ -155,19 +153,33 @@ def test_the_flow_runs(stack: Stack, reader: Reader, tmp_path: Path) -> None:
         "METAFLOW_ARMADA_LOGGING_PORT": logs_port,
         "METAFLOW_ARMADA_QUEUE": stack.queue,
         "METAFLOW_ARMADA_EXECUTABLE": sys.executable,
-        "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(tmp_path),
+        "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(reader.home),
     }
     done = subprocess.run(
-        [sys.executable, "flow.py", "run"],
-        cwd=tmp_path,
+        [sys.executable, str(program), "run"],
+        cwd=reader.home,
         env={**reader.env, **own},
         capture_output=True,
         text=True,
     )
     printed = done.stdout + done.stderr
     assert done.returncode == 0, printed
+    return printed
+
+
+@pytest.mark.timeout(600)  # eight jobs, of several processes each
+def test_the_flow_runs(stack: Stack, reader: Reader) -> None:
+    (text,) = blocks("python")
+    (reader.home / "flow.py").write_text(text)
+    printed = flow(stack, reader, reader.home / "flow.py")
     for line in ("submitted", "running", "succeeded", "['NORTH', 'SOUTH']"):
         assert line in printed, printed
+
+
+@pytest.mark.timeout(600)
+def test_the_example_runs(stack: Stack, reader: Reader) -> None:
+    printed = flow(stack, reader, PAGE.parents[1] / "examples" / "armada_flow.py")
+    assert "primes: 9592 (seq, factor, awk, wc say 9592)" in printed, printed
 
 
 # -- the data --------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from batchbridge.errors import (
     ConfigError,
     TransportError,
 )
+from batchbridge.fields import describe
 from batchbridge_nomad import NomadDriver
 from batchbridge_nomad.api import Api
 from batchbridge_nomad.session import tls_context
@@ -40,6 +41,24 @@ def test_the_environment_changes_nothing(httpserver, address, monkeypatch):
     with closing(Api(NomadDriver.Settings(address=address))) as api:
         assert api.jobs(TEAM) == ()
     assert heard == [(None, {"namespace": "team", "prefix": "", "meta": "True"})]
+
+
+def test_each_variable_of_nomads_own_is_a_setting():
+    """Those with which its command line reaches an agent."""
+    names = {field.env for field in describe(NomadDriver.Settings) if field.env}
+    assert names == {
+        "NOMAD_ADDR",
+        "NOMAD_REGION",
+        "NOMAD_NAMESPACE",
+        "NOMAD_TOKEN",
+        "NOMAD_HTTP_AUTH",
+        "NOMAD_CACERT",
+        "NOMAD_CAPATH",
+        "NOMAD_CLIENT_CERT",
+        "NOMAD_CLIENT_KEY",
+        "NOMAD_TLS_SERVER_NAME",
+        "NOMAD_SKIP_VERIFY",
+    }
 
 
 def test_a_token_that_is_refused_is_read_again(httpserver, address, tmp_path):
@@ -198,3 +217,25 @@ def test_verification_is_left_out_where_that_was_asked_for(secure, authority):
 def test_a_certificate_that_is_not_there():
     with pytest.raises(ConfigError, match="certificate"):
         tls_context(NomadDriver.Settings(address="https://x", ca_cert="/no/such.pem"))
+
+
+def test_an_address_may_be_a_path_below_a_proxys(httpserver, address):
+    httpserver.expect_request("/nomad/v1/jobs").respond_with_json([])
+    with closing(Api(NomadDriver.Settings(address=f"{address}/nomad/"))) as api:
+        assert api.jobs(TEAM) == ()
+
+
+def test_tls_where_none_is_spoken_is_said_so(address):
+    secure = Api(NomadDriver.Settings(address=address.replace("http:", "https:")))
+    with closing(secure), pytest.raises(ConfigError) as caught:
+        secure.jobs(TEAM)
+    assert "http://" in caught.value.remedy
+
+
+@pytest.mark.parametrize("token", ["no pe", "zeilen\numbruch", "Schlüssel"])
+def test_what_is_no_token_is_never_sent_nor_shown(httpserver, address, token):
+    api = Api(NomadDriver.Settings(address=address, token=token))
+    with closing(api), pytest.raises(ConfigError, match="token") as caught:
+        api.jobs(TEAM)
+    assert token not in str(caught.value)
+    assert httpserver.log == []

@@ -270,7 +270,13 @@ class Cluster:
 
     def _begin(self, job: Job) -> subprocess.Popen:
         container = job.pod.containers[0]
-        env = {"PATH": os.environ["PATH"], "TMPDIR": tempfile.mkdtemp(dir=self._folder.name)}
+        env = {
+            "PATH": os.environ["PATH"],
+            "TMPDIR": tempfile.mkdtemp(dir=self._folder.name),
+            "ARMADA_JOB_ID": job.id,
+            "ARMADA_QUEUE": job.queue,
+            "ARMADA_JOB_SET_ID": job.job_set,
+        }
         for one in container.env:
             env[one.name] = expanded(one.value, env)
         with self.changed:

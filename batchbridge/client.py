@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain, islice
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from batchbridge import submit
 from batchbridge.driver import BatchDriver
@@ -33,8 +34,16 @@ from batchbridge.model import (
     Submission,
 )
 from batchbridge.settings import Config, Resolved
+from batchbridge.streams import mapped
 
-log = logging.getLogger("batchbridge")
+Asked: TypeAlias = tuple[int, Submission | BatchBridgeError]
+"""A job's place among those asked for, and its submission, or why it is refused."""
+
+Outcome: TypeAlias = tuple[int, Job | BatchBridgeError]
+"""The same place, and what came of the submission."""
+
+SLICE = 1000
+"""Jobs that are prepared while as many are on their way."""
 
 
 class Client:
@@ -138,14 +147,13 @@ class Client:
                 on_each(index, outcome)
 
         asked = submit.submissions(engine.resolved, specs, keys, gang=gang, detach=detach)
-        ready: dict[str, tuple[int, Submission]] = {}
-        for index, submission in enumerate(_all_or_none(list(asked)) if gang else asked):
-            if isinstance(submission, Submission):
-                ready[submission.key] = (index, submission)
-            else:
-                settle(index, submission)
-        for submission, outcome in self._hand_over(engine, [s for _, s in ready.values()]):
-            settle(ready[submission.key][0], outcome)
+        if len(specs) <= SLICE or gang:
+            answers = self._hand_over(engine, _all_or_none(list(asked)) if gang else asked)
+        else:
+            parts = mapped(partial(self._handed_over, engine), _slices(asked), workers=2)
+            answers = chain.from_iterable(parts)
+        for index, outcome in answers:
+            settle(index, outcome)
         ordered = [outcomes[index] for index in sorted(outcomes)]
         if gang:
             _bind(ordered)
@@ -224,21 +232,37 @@ class Client:
             self._engines[name] = Engine(resolved, driver)
         return self._engines[name]
 
-    def _hand_over(
-        self, engine: Engine, submissions: Sequence[Submission]
+    def _handed_over(self, engine: Engine, asked: Sequence[Asked]) -> Sequence[Outcome]:
+        return tuple(self._hand_over(engine, asked))
+
+    def _hand_over(self, engine: Engine, asked: Iterable[Asked]) -> Iterator[Outcome]:
+        """Hand jobs over, one call a scope; each with its place and what came of it."""
+        places: dict[str, int] = {}
+        ready: list[Submission] = []
+        for index, submission in asked:
+            if isinstance(submission, Submission):
+                places[submission.key] = index
+                ready.append(submission)
+            else:
+                yield index, submission
+        for scope, group in submit.by_scope(engine.driver, ready):
+            for submission, outcome in self._journalled(engine, scope, group):
+                yield places[submission.key], outcome
+
+    def _journalled(
+        self, engine: Engine, scope: Scope, submissions: Sequence[Submission]
     ) -> Iterator[tuple[Submission, Job | BatchBridgeError]]:
-        for scope, group in submit.by_scope(engine.driver, submissions):
+        if self._journal:
+            self._journal.asked(engine.address, scope, submissions)
+        answers: list[tuple[str, str | None, str | None]] = []
+        try:
+            for submission, receipt in submit.hand_over(engine.driver, submissions):
+                outcome = _outcome(engine, scope, submission, receipt)
+                answers.append(_answer(submission, outcome))
+                yield submission, outcome
+        finally:
             if self._journal:
-                self._journal.asked(engine.address, scope, group)
-            answers: list[tuple[str, str | None, str | None]] = []
-            try:
-                for submission, receipt in submit.hand_over(engine.driver, group):
-                    outcome = _outcome(engine, scope, submission, receipt)
-                    answers.append(_answer(submission, outcome))
-                    yield submission, outcome
-            finally:
-                if self._journal:
-                    self._journal.answered(engine.address, scope, answers)
+                self._journal.answered(engine.address, scope, answers)
 
 
 def _at_hand(driver: BatchDriver[Any]) -> Resolved:
@@ -256,14 +280,17 @@ def _at_hand(driver: BatchDriver[Any]) -> Resolved:
     )
 
 
-def _all_or_none(
-    asked: Sequence[Submission | BatchBridgeError],
-) -> Sequence[Submission | BatchBridgeError]:
+def _slices(asked: Iterator[Asked]) -> Iterator[list[Asked]]:
+    while part := list(islice(asked, SLICE)):
+        yield part
+
+
+def _all_or_none(asked: Sequence[Asked]) -> Sequence[Asked]:
     """The members of a gang; where one is refused, all are."""
-    if all(isinstance(member, Submission) for member in asked):
+    if all(isinstance(member, Submission) for _, member in asked):
         return asked
     other = SpecError("another member of the gang was refused", path="gang")
-    return [other if isinstance(member, Submission) else member for member in asked]
+    return [(n, other if isinstance(one, Submission) else one) for n, one in asked]
 
 
 def _outcome(

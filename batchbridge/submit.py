@@ -9,7 +9,6 @@ import os
 import secrets
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,7 @@ def user_name() -> str:
 
 def checked(resolved: Resolved, form: Mapping[str, Any]) -> JobSpec:
     """The job that `form` asks for, with the profile's defaults; refused if it cannot be run."""
-    spec = JobSpec.parse(resolved.spec(form))
+    spec = JobSpec.parse(_named(resolved.spec(form)))
     options_from(resolved.driver_cls.Options, spec.options)
     missing = next(unsupported(spec, resolved.driver_cls.capabilities), None)
     if missing:
@@ -97,17 +96,18 @@ def submissions(
     *,
     gang: bool,
     detach: bool,
-) -> Iterator[Submission | BatchBridgeError]:
-    """Each job's submission, in order, or why it is refused before any I/O."""
+) -> Iterator[tuple[int, Submission | BatchBridgeError]]:
+    """Each job's place and its submission, in order, or why it is refused before any I/O."""
     if keys is not None and (len(set(keys)) != len(specs) or len(keys) != len(specs)):
         raise SpecError("keys must be as many as the jobs, each another", path="key")
     gang_id = new_key()
     for index, spec in enumerate(specs):
         member = Gang(gang_id, len(specs), index) if gang else None
         try:
-            yield _submission(resolved, spec, keys[index] if keys else None, member, detach)
+            key = keys[index] if keys else None
+            yield index, _submission(resolved, spec, key, member, detach)
         except BatchBridgeError as error:
-            yield error
+            yield index, error
 
 
 def _submission(
@@ -151,7 +151,7 @@ def prepare(
     named = resolve(spec.secrets) if reveal else dict.fromkeys(spec.secrets, Secret(""))
     return Submission(
         key=key,
-        spec=spec if spec.name else named_after_command(spec),
+        spec=spec,
         job_set=job_set,
         user=user_name(),
         gang=gang,
@@ -160,12 +160,15 @@ def prepare(
     )
 
 
-def named_after_command(spec: JobSpec) -> JobSpec:
-    """The same job with a name: its program's."""
-    shell = spec.command[:2] == ("sh", "-c") and len(spec.command) > 2
-    program = spec.command[2].split()[0:1] if shell else [spec.command[0]]
-    name = Path(program[0]).name if program else "job"
-    return replace(spec, name=name)
+def _named(form: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The form with a name: its program's, where it says none."""
+    if form.get("name"):
+        return form
+    command = form.get("command")
+    words = list(command) if isinstance(command, list | tuple) else ["sh", "-c", command or ""]
+    shell = words[:2] == ["sh", "-c"] and len(words) > 2
+    program = str(words[2]).split()[:1] if shell else [str(word) for word in words[:1]]
+    return {**form, "name": Path(program[0]).name if program else "job"}
 
 
 def _files(resolved: Resolved, spec: JobSpec, *, deliver: bool) -> Files | None:

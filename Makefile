@@ -8,7 +8,12 @@ PIP := pip install --quiet --disable-pip-version-check
 # Metaflow wants a name and takes no root, which is who one is in many a container.
 export METAFLOW_USER ?= $(or $(filter-out root,$(shell id -un)),developer)
 
-.PHONY: help demo test bench lint old-metaflow s3 clean
+.PHONY: help demo test bench lint old-metaflow s3 clean \
+  record-nomad live-nomad record-armada live-armada
+
+# Where Armada's built programs and their checkout are.
+ARMADA_BIN ?= armada/bin
+ARMADA_CHECKOUT ?= armada
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -32,6 +37,22 @@ old-metaflow: $(OLD_METAFLOW)/installed  ## the oldest Metaflow that is supporte
 
 s3: .venv/test  ## LocalStack for the tests over S3; where its install fails they use moto's server
 	-localdev/s3 install
+
+record-nomad: .venv/test  ## Nomad's recordings again, by agents of its own; fails on a difference
+	$(BIN)/python -m tests.drivers.nomad.record
+
+live-nomad: .venv/test  ## all that runs on real Nomad agents; docs/verified.md tells what did
+	mkdir -p build
+	-$(BIN)/pytest -n 0 -m live -k 'not armada-live' --junitxml=build/live-nomad.xml \
+	  tests/drivers/nomad tests/localdev/test_nomad.py \
+	  tests/metaflow/test_engines.py tests/metaflow/test_engine_kills.py
+	$(BIN)/python -m tests.verified Nomad "$$(nomad version | head -1)" build/live-nomad.xml
+
+record-armada: .venv/test  ## Armada's recordings again, by Armadas of its own; fails on a difference
+	$(BIN)/python -m tests.drivers.armada.record --bin $(ARMADA_BIN) --checkout $(ARMADA_CHECKOUT)
+
+live-armada: .venv/test  ## all that runs on real Armadas; docs/verified.md tells what did
+	$(BIN)/python -m tests.drivers.armada.live --bin $(ARMADA_BIN) --checkout $(ARMADA_CHECKOUT)
 
 clean:  ## remove what make made
 	rm -rf .venv $(OLD_METAFLOW) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

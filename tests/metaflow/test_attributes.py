@@ -17,6 +17,7 @@ from metaflow_extensions.batchbridge.plugins.attributes import (
     job_form,
     write_structure,
 )
+from metaflow_extensions.batchbridge.plugins.decorators import NomadDecorator
 from metaflow_extensions.batchbridge.plugins.engines import ARMADA, LOCAL, NOMAD
 from metaflow_extensions.batchbridge.plugins.tables import Engine
 
@@ -280,3 +281,16 @@ def test_what_a_step_says_stands_over_what_is_configured(engine: Engine) -> None
         if attribute.name:
             both = asked(engine, {attribute.name: other}, {}, {name: value}, at=AT)
             assert both == attribute.told(name, other), name
+
+
+def test_attributes_come_by_with_too() -> None:
+    """Metaflow reads numbers, lists and dictionaries out of the text."""
+    spec = 'image=your/custom-image,cpu=4000,datacenters=["dc1"],region=7'
+    decorator = NomadDecorator.parse_decorator_spec(spec)
+    decorator._init()
+    assert asked(NOMAD, decorator.attributes, {}, {}, at=AT) == {
+        "image": "your/custom-image",
+        MHZ: 4000,
+        "options.datacenters": ["dc1"],
+        "settings.region": "7",
+    }

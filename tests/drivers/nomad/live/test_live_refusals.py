@@ -40,7 +40,7 @@ job "theirs" {
         ({"namespace": "nowhere"}, 'nonexistent namespace "nowhere"'),
         ({"region": "nowhere"}, "No path to region"),
         ({"node_pool": "nowhere"}, '"nowhere"'),
-        ({"template": NOT_BATCH}, "service"),
+        ({"template": NOT_BATCH}, "is not a plain batch job"),
         ({"config": {"image": "x"}, "driver": "docker", "volumes": [{"source": ""}]}, "path"),
     ],
     ids=["namespace", "region", "node-pool", "no-batch-job", "half-a-volume"],

@@ -3,6 +3,7 @@
 ==============  ===============================================================================
 ``settings``    how an Armada is reached, and what a job may ask of it
 ``jobspec``     submission -> what SubmitJobs takes, as JSON values, with the ``script``; pure
+``orders``      each submission's item, what many share written once
 ``submitting``  handing jobs over by the hundred
 ``snapshot``    what queries say, completed from the stream
 ``translate``   what Armada says of a job -> observations; ``listing``: of a whole job set; pure

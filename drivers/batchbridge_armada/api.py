@@ -17,7 +17,7 @@ from batchbridge.errors import ConfigError, LogsUnavailable
 from batchbridge_armada import armadactl, replies, wire
 from batchbridge_armada.channel import connect
 from batchbridge_armada.identity import Identity, Metadata
-from batchbridge_armada.jobspec import CONTAINER
+from batchbridge_armada.jobspec import CONTAINER, Own
 from batchbridge_armada.loglines import parse_reply
 from batchbridge_armada.logs import LogReply
 from batchbridge_armada.protocol import (
@@ -67,8 +67,14 @@ class Api:
     # -- jobs --------------------------------------------------------------------------------
 
     def item(self, values: Mapping[str, Any]) -> submit_pb2.JobSubmitRequestItem:
-        """The message of these JSON values; SpecError where there is none, or it is too large."""
+        """The message of these JSON values; SpecError where there is none."""
         return wire.item(values)
+
+    def joined(
+        self, shared: submit_pb2.JobSubmitRequestItem, own: Own
+    ) -> submit_pb2.JobSubmitRequestItem:
+        """The message of a job, from what it shares with others; SpecError if it is too large."""
+        return wire.joined(shared, own)
 
     def submit(
         self, queue: str, job_set: str, items: Sequence[submit_pb2.JobSubmitRequestItem]

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchbridge.driver import BatchDriver, Capabilities, Known
-from batchbridge.errors import ConfigError, CursorExpired
+from batchbridge.errors import CursorExpired
 from batchbridge.fields import options_from
 from batchbridge.model import (
     Batch,
@@ -24,12 +24,13 @@ from batchbridge.model import (
     Submission,
 )
 from batchbridge.streams import bridged
-from batchbridge_armada import about, explain, health, ids, jobspec, listing
+from batchbridge_armada import about, explain, health, ids, listing
+from batchbridge_armada.orders import Orders, Writer
 from batchbridge_armada.pages import Pages
 from batchbridge_armada.refusals import Missing, Refused
 from batchbridge_armada.settings import ArmadaOptions, ArmadaSettings
 from batchbridge_armada.snapshot import observations
-from batchbridge_armada.submitting import Order, Submitter
+from batchbridge_armada.submitting import Submitter
 from batchbridge_armada.translate import ENDED, Translator
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
         disk="enforced",
         gpu="enforced",
         image=True,
+        plain_secrets=True,
         upload=UPLOAD,
         streams="merged",
         logs="lines",
@@ -84,13 +86,14 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
 
     def __init__(self, settings: ArmadaSettings) -> None:
         super().__init__(settings)
+        self._writer = Writer(settings)
         self._lock = threading.Lock()
         self._connected: _Connected | None = None
         self._translators: dict[Scope, Translator] = {}
 
     def scope_of(self, submission: Submission) -> Scope:
         """The queue and the job set. ConfigError where no queue is named."""
-        return self._scope(submission, self._options(submission))
+        return self._writer.scope(submission, self._writer.options(submission.spec))
 
     # -- the four verbs ----------------------------------------------------------------------
 
@@ -98,7 +101,7 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
         """Hand them over by the hundred. One that Armada refuses is a receipt in its words."""
         if submissions:
             submitter = Submitter(self._api, self.scope_of(submissions[0]))
-            yield from submitter.submit(submissions, self._order)
+            yield from submitter.submit(submissions, Orders(self._writer, self._api))
 
     def snapshot(self, scope: Scope, known: Collection[str]) -> Batch:
         """The state of each known job; how those that have ended did."""
@@ -160,7 +163,7 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
 
         Armada stores it until two weeks have passed in which nothing happened in the job set.
         """
-        scope = (self._queue(ArmadaOptions()), job_set or "")
+        scope = (self._writer.queue(ArmadaOptions()), job_set or "")
         stream = self._api.events(*scope, "", watch=False)
         return listing.jobs(scope, stream.read(), user)
 
@@ -200,28 +203,7 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
 
     def render(self, submission: Submission) -> Mapping[str, Any]:
         """The JobSubmitRequestItem that submit would send; values of secrets are ``***``."""
-        values = self._secrets(submission)
-        return self._item(submission, self._options(submission), dict.fromkeys(values, "***"))
-
-    def _order(self, submission: Submission) -> Order:
-        options = self._options(submission)
-        values = self._item(submission, options, self._secrets(submission))
-        return Order(values, jobspec.notes(options, values["pod_specs"][0]))
-
-    def _item(
-        self, submission: Submission, options: ArmadaOptions, secrets: Mapping[str, str]
-    ) -> dict[str, Any]:
-        return jobspec.item(
-            submission,
-            options,
-            scope=self._scope(submission, options),
-            namespace=self.settings.namespace,
-            secrets=secrets,
-        )
-
-    def _secrets(self, submission: Submission) -> dict[str, str]:
-        allowed = self.settings.allow_plain_credentials
-        return jobspec.plain_secrets(submission, allowed=allowed)
+        return self._writer.rendered(submission)
 
     def hints(self, ref: JobRef) -> Mapping[str, str]:
         """The job in Lookout, and the command that shows its pod's output."""
@@ -269,20 +251,6 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
         """The one of that job set: what it remembers outlives a broken stream."""
         with self._lock:
             return self._translators.setdefault(scope, Translator())
-
-    def _scope(self, submission: Submission, options: ArmadaOptions) -> Scope:
-        return (self._queue(options), submission.job_set)
-
-    def _queue(self, options: ArmadaOptions) -> str:
-        queue = options.queue or self.settings.queue
-        if not queue:
-            raise ConfigError(
-                "armada: no queue is named", remedy="set queue in the profile, or -o queue=NAME"
-            )
-        return queue
-
-    def _options(self, submission: Submission) -> ArmadaOptions:
-        return options_from(ArmadaOptions, submission.spec.options)
 
 
 def _by_scope(refs: Sequence[JobRef]) -> Iterable[tuple[Scope, Sequence[str]]]:

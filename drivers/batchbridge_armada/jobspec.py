@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchbridge.errors import SpecError
 from batchbridge.model import JobSpec, Scope, Submission
@@ -24,6 +24,9 @@ CONTAINER = "main"
 OURS = "batchbridge/"
 """How the names of our annotations begin."""
 
+GRACE = 30
+"""Seconds between SIGTERM and SIGKILL where nobody asks for another time."""
+
 FAIL_FAST = "armadaproject.io/failFast"
 GANG = "armadaproject.io/gang"
 
@@ -36,33 +39,64 @@ def client_id(scope: Scope, key: str) -> str:
     return "bb-" + sha256("\0".join((*scope, key)).encode()).hexdigest()
 
 
-GRACE = 30
-"""Seconds between SIGTERM and SIGKILL where nobody asks for another time."""
+class Own(NamedTuple):
+    """What of an item is one job's own; the rest is the same for all that ask for the same."""
+
+    client_id: str
+    annotations: Mapping[str, str]
+    command: Sequence[str]
+    env: Mapping[str, str]  #: as Kubernetes must be told the values
 
 
-def item(
-    submission: Submission,
-    options: ArmadaOptions,
-    *,
-    scope: Scope,
-    namespace: str,
-    secrets: Mapping[str, str],
+def own(
+    submission: Submission, options: ArmadaOptions, *, scope: Scope, secrets: Mapping[str, str]
+) -> Own:
+    """What is that job's own. `secrets` are the values that may stand in a pod for all to see."""
+    values = {**submission.spec.env, **secrets}
+    twice = values.keys() & options.secret_env.keys()
+    if twice:
+        raise SpecError(
+            f"secret_env: {', '.join(sorted(twice))} is named in env or secrets too",
+            path="options.secret_env",
+        )
+    return Own(
+        client_id(scope, submission.key),
+        kept_beside(submission, options),
+        command(submission),
+        {name: escaped(value) for name, value in values.items()},
+    )
+
+
+def shared(
+    spec: JobSpec, options: ArmadaOptions, *, namespace: str, unpacks: bool
 ) -> dict[str, Any]:
-    """The JobSubmitRequestItem. SpecError where what is asked for cannot be written.
+    """The item without what is a job's own. SpecError where what is asked for cannot be written.
 
-    `secrets` are the values that may stand in a pod for all to see.
+    `unpacks`: the command is a script that unpacks files first.
     """
     return _given(
-        client_id=client_id(scope, submission.key),
         priority=options.priority,
         namespace=options.namespace or namespace,
-        labels=labels(submission.spec),
-        annotations=kept_beside(submission, options),
+        labels=labels(spec),
         external_job_uri=options.external_job_uri,
         services=[_given(type=s.type, ports=list(s.ports), name=s.name) for s in options.services],
         ingress=[_ingress(ingress) for ingress in options.ingress],
-        pod_specs=[pod(submission, options, secrets)],
+        pod_specs=[pod(spec, options, unpacks=unpacks)],
     )
+
+
+def item(shared: Mapping[str, Any], own: Own) -> dict[str, Any]:
+    """The JobSubmitRequestItem."""
+    (pod,) = shared["pod_specs"]
+    main, *others = pod["containers"]
+    env = [*main.get("env", ()), *({"name": n, "value": v} for n, v in own.env.items())]
+    main = {**main, "command": list(own.command), **_given(env=env)}
+    return {
+        "client_id": own.client_id,
+        "annotations": dict(own.annotations),
+        **shared,
+        "pod_specs": [{**pod, "containers": [main, *others]}],
+    }
 
 
 def notes(options: ArmadaOptions, pod: Mapping[str, Any]) -> tuple[str, ...]:
@@ -132,11 +166,9 @@ def _gang(submission: Submission, options: ArmadaOptions) -> dict[str, str]:
     return {name: value for name, value in said.items() if value}
 
 
-def pod(
-    submission: Submission, options: ArmadaOptions, secrets: Mapping[str, str]
-) -> dict[str, Any]:
+def pod(spec: JobSpec, options: ArmadaOptions, *, unpacks: bool) -> dict[str, Any]:
     """The pod spec: ours over the user's own."""
-    spec, base = submission.spec, spec_of(options.pod)
+    base = spec_of(options.pod)
     main, others = main_and_others(base, CONTAINER)
     ours = _given(
         activeDeadlineSeconds=math.ceil(spec.timeout) if spec.timeout else None,
@@ -157,18 +189,14 @@ def pod(
         **base,
         "restartPolicy": "Never",
         **ours,
-        "containers": [container(submission, options, main, secrets), *others],
+        "containers": [container(spec, options, main, unpacks=unpacks), *others],
     }
 
 
 def container(
-    submission: Submission,
-    options: ArmadaOptions,
-    base: Mapping[str, Any],
-    secrets: Mapping[str, str],
+    spec: JobSpec, options: ArmadaOptions, base: Mapping[str, Any], *, unpacks: bool
 ) -> dict[str, Any]:
     """The container that runs the command."""
-    spec = submission.spec
     image = spec.image or base.get("image")
     if not image:
         raise SpecError(
@@ -177,15 +205,14 @@ def container(
     ours = _given(
         name=CONTAINER,
         image=image,
-        command=command(submission),
-        workingDir=None if submission.files else spec.workdir,
-        env=[*base.get("env", ()), *_env(spec, options, secrets)],
+        workingDir=None if unpacks else spec.workdir,
+        env=[*base.get("env", ()), *_secret_env(options)],
         envFrom=[*base.get("envFrom", ()), *_env_from(options)],
         ports=[*base.get("ports", ()), *_ports(options, base.get("ports", ()))],
         resources=resources(spec, options, base.get("resources") or {}),
         volumeMounts=[*base.get("volumeMounts", ()), *_mounts(options)],
     )
-    return {**{k: v for k, v in base.items() if k != "args"}, **ours}
+    return {**{k: v for k, v in base.items() if k not in ("args", "command")}, **ours}
 
 
 def resources(spec: JobSpec, options: ArmadaOptions, base: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,20 +235,11 @@ def resources(spec: JobSpec, options: ArmadaOptions, base: Mapping[str, Any]) ->
     return {**base, "requests": limits, "limits": limits}
 
 
-def _env(spec: JobSpec, options: ArmadaOptions, secrets: Mapping[str, str]) -> list[dict[str, Any]]:
-    values = {**spec.env, **secrets}
-    twice = values.keys() & options.secret_env.keys()
-    if twice:
-        raise SpecError(
-            f"secret_env: {', '.join(sorted(twice))} is named in env or secrets too",
-            path="options.secret_env",
-        )
-    plain = [{"name": name, "value": escaped(value)} for name, value in values.items()]
-    kept = [
+def _secret_env(options: ArmadaOptions) -> list[dict[str, Any]]:
+    return [
         {"name": name, "valueFrom": {"secretKeyRef": {"name": ref.secret, "key": ref.key}}}
         for name, ref in options.secret_env.items()
     ]
-    return [*plain, *kept]
 
 
 def _env_from(options: ArmadaOptions) -> list[dict[str, Any]]:

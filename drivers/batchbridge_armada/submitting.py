@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from batchbridge.errors import KeyConflict, Rejected, SpecError
 from batchbridge.model import Receipt, Scope, Submission
 from batchbridge.streams import mapped
 from batchbridge_armada import ids, jobspec
+from batchbridge_armada.orders import Order, Orders
 from batchbridge_armada.refusals import NoQueue, Refused
 
 if TYPE_CHECKING:
-    from armada_client.armada.submit_pb2 import JobSubmitRequestItem
-
     from batchbridge_armada.api import Api
 
 ITEMS = 200
@@ -35,21 +34,6 @@ SKEW = 60.0
 CHANGE = "change what the job asks for; the submission settings of the server say what it takes"
 
 
-class Order(NamedTuple):
-    """What is asked of Armada for one submission, and what the submitter should know of it."""
-
-    values: Mapping[str, Any]
-    notes: tuple[str, ...] = ()
-
-
-class Item(NamedTuple):
-    """One job on its way."""
-
-    submission: Submission
-    message: JobSubmitRequestItem
-    notes: tuple[str, ...]
-
-
 class Submitter:
     """Hands jobs over to one queue and job set."""
 
@@ -57,43 +41,40 @@ class Submitter:
         self._api = api
         self._queue, self._job_set = scope
 
-    def submit(
-        self, submissions: Iterable[Submission], ordered: Callable[[Submission], Order]
-    ) -> Iterator[Receipt]:
+    def submit(self, submissions: Iterable[Submission], orders: Orders) -> Iterator[Receipt]:
         """A receipt for each, as the answers come; the first are sent while others are written."""
         refused: list[Receipt] = []
 
-        def items() -> Iterator[Item]:
+        def written() -> Iterator[Order]:
             for submission in submissions:
                 try:
-                    values, notes = ordered(submission)
-                    yield Item(submission, self._api.item(values), notes)
+                    yield orders.order(submission)
                 except SpecError as error:
                     refused.append(Receipt(submission.key, error=error))
 
-        for receipts in mapped(self._hand_over, requests(items()), workers=4):
+        for receipts in mapped(self._hand_over, requests(written()), workers=4):
             yield from receipts
         yield from refused
 
-    def _hand_over(self, items: Sequence[Item]) -> list[Receipt]:
+    def _hand_over(self, orders: Sequence[Order]) -> list[Receipt]:
         """Armada refuses a request whole for one bad job; halving finds it. Keys make it safe."""
         asked = time.time()
         try:
-            job_ids = self._accepted(items)
+            job_ids = self._accepted(orders)
         except Refused as error:
-            if len(items) == 1:
+            if len(orders) == 1:
                 refused = Rejected(f"Armada refuses the job: {error}", remedy=CHANGE)
-                return [Receipt(items[0].submission.key, error=refused)]
-            half = len(items) // 2
-            return [*self._hand_over(items[:half]), *self._hand_over(items[half:])]
-        return self._receipts(items, job_ids, asked)
+                return [Receipt(orders[0].submission.key, error=refused)]
+            half = len(orders) // 2
+            return [*self._hand_over(orders[:half]), *self._hand_over(orders[half:])]
+        return self._receipts(orders, job_ids, asked)
 
-    def _accepted(self, items: Sequence[Item]) -> list[str]:
+    def _accepted(self, orders: Sequence[Order]) -> list[str]:
         """The jobs' ids. A queue that is there is waited for until the server has heard of it."""
         deadline = time.monotonic() + QUEUE_KNOWN
         while True:
             try:
-                messages = [item.message for item in items]
+                messages = [order.message for order in orders]
                 return self._api.submit(self._queue, self._job_set, messages)
             except NoQueue:
                 late = time.monotonic() > deadline
@@ -102,13 +83,13 @@ class Submitter:
             time.sleep(1)
 
     def _receipts(
-        self, items: Sequence[Item], job_ids: Sequence[str], asked: float
+        self, orders: Sequence[Order], job_ids: Sequence[str], asked: float
     ) -> list[Receipt]:
         ages = {job_id: asked - (ids.submitted_at(job_id) or asked) for job_id in job_ids}
         digests = self._digests([job_id for job_id, age in ages.items() if age > DOUBTED])
         return [
-            _receipt(item, job_id, digests.get(job_id), older=ages[job_id] > SKEW)
-            for item, job_id in zip(items, job_ids, strict=True)
+            _receipt(order, job_id, digests.get(job_id), older=ages[job_id] > SKEW)
+            for order, job_id in zip(orders, job_ids, strict=True)
         ]
 
     def _digests(self, job_ids: Sequence[str]) -> dict[str, str]:
@@ -123,24 +104,24 @@ class Submitter:
         }
 
 
-def requests(items: Iterable[Item]) -> Iterator[list[Item]]:
+def requests(orders: Iterable[Order]) -> Iterator[list[Order]]:
     """The jobs of each request, in order."""
-    some: list[Item] = []
+    some: list[Order] = []
     size = 0
-    for item in items:
-        more = item.message.ByteSize()
+    for order in orders:
+        more = order.message.ByteSize()
         if some and (len(some) == ITEMS or size + more > BYTES):
             yield some
             some, size = [], 0
-        some.append(item)
+        some.append(order)
         size += more
     if some:
         yield some
 
 
-def _receipt(item: Item, job_id: str, digest: str | None, *, older: bool) -> Receipt:
+def _receipt(order: Order, job_id: str, digest: str | None, *, older: bool) -> Receipt:
     """Armada does not say that it knew the key; the job's digest and its age do."""
-    submission = item.submission
+    submission = order.submission
     if digest not in (None, submission.digest):
         conflict = KeyConflict(
             f"the key {submission.key!r} belongs to the job {job_id}, whose spec is another",
@@ -148,4 +129,4 @@ def _receipt(item: Item, job_id: str, digest: str | None, *, older: bool) -> Rec
         )
         return Receipt(submission.key, error=conflict)
     created = False if older else None
-    return Receipt(submission.key, id=job_id, created=created, notes=item.notes)
+    return Receipt(submission.key, id=job_id, created=created, notes=order.notes)

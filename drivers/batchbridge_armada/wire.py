@@ -10,7 +10,10 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.json_format import ParseDict, ParseError
 
 from batchbridge.errors import SpecError
+from batchbridge_armada.jobspec import Own
 from batchbridge_armada.protocol import submit_pb2
+
+Item = submit_pb2.JobSubmitRequestItem
 
 POD_LIMIT = 65_535
 """Bytes of a pod spec that Armada takes."""
@@ -19,9 +22,24 @@ INLINED = ("volumeSource", "handler", "localObjectReference", "ephemeralContaine
 """Fields of messages whose own fields stand beside the others in JSON."""
 
 
-def item(values: Mapping[str, Any]) -> submit_pb2.JobSubmitRequestItem:
+def item(values: Mapping[str, Any]) -> Item:
     """The message of a submission's JSON values. SpecError where Kubernetes knows no such field."""
-    message = _message(_shaped(values, submit_pb2.JobSubmitRequestItem.DESCRIPTOR))
+    return _message(_shaped(values, Item.DESCRIPTOR))
+
+
+def joined(shared: Item, own: Own) -> Item:
+    """The message of a job: what it shares with others, and its own. SpecError if it is too large.
+
+    It is the message of :func:`batchbridge_armada.jobspec.item`, and takes a tenth of the time.
+    """
+    message = Item()
+    message.CopyFrom(shared)
+    message.client_id = own.client_id
+    message.annotations.update(own.annotations)
+    main = message.pod_specs[0].containers[0]
+    main.command.extend(own.command)
+    for name, value in own.env.items():
+        main.env.add(name=name, value=value)
     size = message.pod_specs[0].ByteSize()
     if size > POD_LIMIT:
         raise SpecError(
@@ -32,14 +50,14 @@ def item(values: Mapping[str, Any]) -> submit_pb2.JobSubmitRequestItem:
     return message
 
 
-def _message(shaped: Mapping[str, Any]) -> submit_pb2.JobSubmitRequestItem:
+def _message(shaped: Mapping[str, Any]) -> Item:
     # ParseDict takes ten times as long, but knows all that JSON may write, and where it is wrong.
     try:
-        return submit_pb2.JobSubmitRequestItem(**shaped)
+        return Item(**shaped)
     except (TypeError, ValueError):
         pass
     try:
-        return ParseDict(dict(shaped), submit_pb2.JobSubmitRequestItem())
+        return ParseDict(dict(shaped), Item())
     except (ParseError, TypeError, ValueError) as error:
         raise SpecError(f"options.pod: {error}", path="options.pod") from error
 

@@ -12,6 +12,7 @@ from batchbridge.errors import SpecError
 from batchbridge.fields import options_from
 from batchbridge.model import Files, JobSpec, Secret, Submission
 from batchbridge_armada import ArmadaDriver, jobspec
+from batchbridge_armada.orders import Orders
 from batchbridge_armada.settings import ArmadaOptions, ArmadaSettings
 from batchbridge_armada.wire import item
 from tests.drivers.armada.cluster import expanded
@@ -272,9 +273,9 @@ def test_what_of_a_template_does_not_stand_is_told():
             }
         ],
     }
-    options = options_from(ArmadaOptions, {"pod": own, "priority_class": "ours"})
-    job = submission(env={"A": "3"})
-    (note,) = jobspec.notes(options, jobspec.pod(job, options, {}))
+    asked = {"pod": own, "priority_class": "ours"}
+    pod = pod_of(env={"A": "3"}, options=asked)
+    (note,) = jobspec.notes(options_from(ArmadaOptions, asked), pod)
     assert note.endswith(
         ": restartPolicy, priorityClassName, main.image, main.command, main.args, main.env.A,"
         " main.resources.requests.cpu"
@@ -282,8 +283,8 @@ def test_what_of_a_template_does_not_stand_is_told():
 
 
 def test_a_template_that_stands_whole_is_no_news():
-    options = options_from(ArmadaOptions, {"pod": {"nodeSelector": {"a": "b"}}})
-    assert not jobspec.notes(options, jobspec.pod(submission(), options, {}))
+    asked = {"pod": {"nodeSelector": {"a": "b"}}}
+    assert not jobspec.notes(options_from(ArmadaOptions, asked), pod_of(options=asked))
     assert not jobspec.notes(ArmadaOptions(), {})
 
 
@@ -327,3 +328,55 @@ def test_one_name_has_one_value():
     allowed = {"allow_plain_credentials": True}
     with pytest.raises(SpecError, match="named in env or secrets"):
         rendered(secrets={"A": KEPT}, options=options, settings=allowed)
+
+
+# -- the message ----------------------------------------------------------------------------------
+
+TEXT = st.text(alphabet="ab$()é ", min_size=1, max_size=6)
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "pod": st.sampled_from(
+            [{"containers": [{"env": [{"name": "Z", "value": "1"}]}]}, MANIFEST]
+        ),
+        "secret_env": st.just({"S": {"secret": "s", "key": "k"}}),
+        "annotations": st.just({"note": "x"}),
+        "services": st.just([{"ports": [80]}]),
+    },
+)
+
+
+@given(
+    st.lists(TEXT, min_size=1, max_size=3), st.dictionaries(st.sampled_from("ABC"), TEXT), OPTIONS
+)
+def test_what_is_sent_is_what_is_rendered(command, env, options):
+    """Though it is made of a part that many jobs share, and of a job's own."""
+    driver = ArmadaDriver(ArmadaSettings(queue="q"))
+    job = submission(command=command, env=env, options=options)
+    orders = Orders(driver._writer, driver._api)
+    for _ in range(2):
+        assert orders.order(job).message == item(driver.render(job))
+
+
+def test_jobs_that_differ_share_only_what_they_have_in_common():
+    """A field of a job that is new must not be taken for another job's."""
+    driver = ArmadaDriver(ArmadaSettings(queue="q"))
+    orders = Orders(driver._writer, driver._api)
+    asked = {
+        "cpu": 2,
+        "memory": "1G",
+        "disk": "1G",
+        "gpu": 1,
+        "image": "other",
+        "workdir": "/w",
+        "timeout": 9,
+        "labels": {"a": "b"},
+        "options": {"priority": 3},
+        "reruns": True,
+        "command": "false",
+        "env": {"A": "1"},
+        "name": "n",
+    }
+    jobs = [submission(), *(submission(**{name: value}) for name, value in asked.items())]
+    for job in (*jobs, *jobs):
+        assert orders.order(job).message == item(driver.render(job))

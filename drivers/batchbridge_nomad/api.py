@@ -80,10 +80,12 @@ class Api:
         self._clients: dict[Place, _Nomad] = {}
 
     def close(self) -> None:
-        """Let go of every connection."""
+        """Let go of every connection; another call makes new ones."""
         with self._lock:
-            if self._session is not None:
-                self._session.close()
+            session, self._session = self._session, None
+            self._clients.clear()
+        if session is not None:
+            session.close()
 
     # -- jobs --------------------------------------------------------------------------------
 

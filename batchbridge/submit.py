@@ -243,6 +243,7 @@ def _unknown(
         remedy = f"look for it with: batchbridge list --backend {driver.name}"
     else:
         remedy = f"submit it again with --key {submission.key}: that makes nothing twice"
+    remedy = "; then ".join(filter(None, (problem.remedy, remedy)))
     error = OutcomeUnknown(f"no answer to the submit of {submission.key}: {problem}", remedy=remedy)
     error.__cause__ = problem
     return error

@@ -77,7 +77,8 @@ def test_following_shows_states_and_output_and_ends_with_the_jobs_exit_code(bb):
         "RUNNING",
         "FAILED",
     ]
-    assert "(EXIT_CODE 3)" in lines[-1] or "(EXIT_CODE 3)" in lines[-2]
+    assert any("(EXIT_CODE 3)" in line for line in lines)
+    assert lines[-1].startswith("note: directory: ")
 
 
 def test_following_as_json_is_events_alone(bb):

@@ -40,6 +40,7 @@ class Fake(BatchDriver[Settings]):
         self.failures: list[Exception] = []
         self.submit_failures: list[Exception] = []
         self.cancel_failures: list[Exception] = []
+        self.cancelled = ""  # what the engine says of a job that it cancelled
         self.stream: queue.SimpleQueue[Batch | Exception | None] = queue.SimpleQueue()
         self.pages: list[LogPage | Exception] = []
 
@@ -63,7 +64,8 @@ class Fake(BatchDriver[Settings]):
         self.calls.cancels.append(tuple(ref.id for ref in refs))
         self.calls.reasons.append(reason)
         for ref in refs:
-            self.said[ref.id] = [Seen(ref.id, JobState.CANCELLED, final=True)]
+            said = Seen(ref.id, JobState.CANCELLED, final=True, message=self.cancelled)
+            self.said[ref.id] = [said]
 
     def read_logs(self, ref, attempt, stream, cursor, *, ended, wait):
         if self.pages:

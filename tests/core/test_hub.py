@@ -244,6 +244,7 @@ def test_what_did_not_start_in_time_is_told_in_the_engines_words(explains):
             return Explanation("no place: memory exhausted on 3 nodes")
 
     driver = Explaining()
+    driver.cancelled = "stopped before it started"
     driver.said["a"] = [Seen("a", S.PENDING, message="pulling the image")]
     with watching(driver, "a") as (_, a):
         a.ledger.police(a, Policy(start_timeout=0.05))

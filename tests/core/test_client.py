@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -286,3 +287,118 @@ def test_from_asyncio_the_same_jobs_are_awaited(client):
         return [events[-1], *sorted(ended)]
 
     assert asyncio.run(main()) == [S.SUCCEEDED, *[S.FAILED] * 3, S.SUCCEEDED]
+
+
+# -- what few engines can do -----------------------------------------------------------------
+
+
+class Obliging(Engine):
+    capabilities = replace(FULL, purge=True, cancel_set=True, preempt=True, reprioritise=True)
+
+    def __init__(self, settings=None):
+        super().__init__(settings)
+        self.asked = []
+
+    def scope_of(self, submission):
+        return ("queue", submission.job_set)
+
+    def purge(self, refs):
+        self.asked.append(("purge", [ref.id for ref in refs]))
+
+    def cancel_set(self, scope, *, job_set, reason):
+        self.asked.append(("cancel_set", scope, job_set, reason))
+
+    def preempt(self, refs, *, reason):
+        self.asked.append(("preempt", [ref.id for ref in refs], reason))
+
+    def reprioritise(self, refs, priority):
+        self.asked.append(("reprioritise", [ref.id for ref in refs], priority))
+
+
+@pytest.fixture
+def obliging(config):
+    with registry.registered(Obliging), Client("fake") as client:
+        yield client
+
+
+def test_only_jobs_that_are_over_are_purged(obliging):
+    over, going = obliging.submit(["exit", "0"]), obliging.submit(["stay"])
+    over.wait(20)
+    with pytest.raises(SpecError, match="is not over"):
+        obliging.purge([over, going])
+    obliging.purge([over])
+    assert obliging.driver.asked == [("purge", [over.ref.id])]
+
+
+def test_a_job_set_is_cancelled_in_the_scope_of_its_jobs(obliging):
+    obliging.cancel_set("night", reason="enough")
+    assert obliging.driver.asked == [("cancel_set", ("queue", "night"), "night", "enough")]
+
+
+def test_jobs_are_preempted_and_given_another_priority(obliging):
+    job = obliging.submit(["stay"])
+    obliging.preempt([job], reason="room")
+    obliging.reprioritise([job], 7.0)
+    id = job.ref.id
+    assert obliging.driver.asked == [("preempt", [id], "room"), ("reprioritise", [id], 7.0)]
+
+
+def test_what_an_engine_does_not_declare_is_refused_before_it_is_asked(client):
+    job = client.submit(["exit", "0"])
+    job.wait(20)
+    for ask in (
+        lambda: client.purge([job]),
+        lambda: client.preempt([job]),
+        lambda: client.reprioritise([job], 1.0),
+        lambda: client.cancel_set("night"),
+    ):
+        with pytest.raises(Unsupported, match="fake has no "):
+            ask()
+
+
+def test_an_engine_that_lists_one_set_is_not_asked_for_all(config):
+    class OfOneSet(Engine):
+        capabilities = replace(FULL, list="job_set")
+
+    with registry.registered(OfOneSet), Client("fake") as client:
+        client.submit(["exit", "0"]).wait(20)
+        assert len(client.list("set")) == 1
+        with pytest.raises(Unsupported, match="no jobs but those of a job set"):
+            client.list()
+
+
+def test_the_notes_of_a_submit_stay_with_the_job(config):
+    class Noting(Engine):
+        def accept(self, submission):
+            return replace(super().accept(submission), notes=("the template's cpu gives way",))
+
+    with registry.registered(Noting), Client("fake") as client:
+        assert client.submit(["exit", "0"]).notes == ("the template's cpu gives way",)
+
+
+def test_secrets_that_are_seen_by_others_are_let_through_to_the_driver(config, monkeypatch):
+    class Plain(Engine):
+        capabilities = replace(FULL, plain_secrets=True)
+
+    monkeypatch.setenv("TOKEN", "x")
+    with registry.registered(Plain), Client("fake") as client:
+        client.submit(["exit", "0"], secrets={"TOKEN": "env:TOKEN"})
+
+
+def test_more_than_a_slice_of_jobs_come_back_in_order_with_those_refused(client, monkeypatch):
+    monkeypatch.setattr("batchbridge.client.SLICE", 7)
+    told = []
+    specs = [{"command": ["refuse" if n % 5 == 3 else "exit", str(n % 3)]} for n in range(40)]
+    specs[12] = {"command": []}
+    keys = [f"k{n}" for n in range(40)]
+    outcomes = client.submit_many(specs, keys=keys, on_each=lambda n, outcome: told.append(n))
+    assert sorted(told) == list(range(40))
+    for n, outcome in enumerate(outcomes):
+        if n == 12:
+            assert isinstance(outcome, SpecError)
+        elif n % 5 == 3:
+            assert isinstance(outcome, Rejected)
+        else:
+            assert outcome.ref.id == f"k{n}"
+            assert outcome.wait(20).exit_code == n % 3
+    assert max(len(call) for call in client.driver.calls.submits) <= 7

@@ -20,6 +20,7 @@ from benchmarks.place import SCRIPTS, place
 JOBS = 1000
 
 POLLING = "each job polled every second"
+AIRFLOW = "Airflow's Nomad provider"
 PROVIDER = "apache-airflow-providers-nomad==0.0.7"
 NEEDS = ("python-nomad>=2.1", "packaging", "pydantic>=2.12", "tenacity>=9.1.2")
 """What the provider's manager imports, without Airflow."""
@@ -40,7 +41,7 @@ def run(size: Size) -> Report:
     candidates = {
         str(ourselves()): partial(_cost, nomad, jobs, "nomad_watch.py", _us),
         POLLING: partial(_cost, nomad, jobs, "nomad_poll.py", _us),
-        PROVIDER: partial(_cost, nomad, jobs, "nomad_airflow.py", _provider),
+        AIRFLOW: partial(_cost, nomad, jobs, "nomad_airflow.py", _provider),
     }
     taken = in_turn(candidates, size.rounds)
     rows = [

@@ -109,9 +109,16 @@ class StoreError(BatchBridgeError):
 
 
 class TransportError(BatchBridgeError):
-    """The engine could not be asked. It says nothing about any job."""
+    """The engine could not be asked. It says nothing about any job.
+
+    :attr:`sent` is False where it is certain that the request never reached the engine.
+    """
 
     retryable = True
+
+    def __init__(self, message: str, *, remedy: str = "", sent: bool = True) -> None:
+        super().__init__(message, remedy=remedy)
+        self.sent = sent
 
 
 class RateLimited(TransportError):

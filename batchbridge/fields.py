@@ -156,6 +156,7 @@ def _members(kind: Any) -> tuple[Any, ...]:
     return tuple(k for k in get_args(kind) if k is not NoneType) if union else (kind,)
 
 
+@cache
 def _mark(kind: Any) -> str:
     """``"size"`` or ``"duration"`` of an annotated type, else empty."""
     marks = [get_args(k)[1] for k in _members(kind) if get_origin(k) is Annotated]
@@ -190,6 +191,7 @@ def _word(kind: Any) -> str:
     return _WORDS.get(kind, getattr(kind, "__name__", str(kind)))
 
 
+@cache
 def _takes_text(kind: Any) -> bool:
     return any(member in (str, Any) for member in _members(kind))
 

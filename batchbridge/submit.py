@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -197,14 +197,18 @@ def hand_over(
     open_keys = {submission.key: submission for submission in submissions}
     pauses = delays()
     problem: BatchBridgeError = DriverBug(f"the driver {driver.name!r} was never asked")
+    doubt = False
     for left in reversed(range(TRIES)):
         problem = yield from _answers(driver, open_keys)
+        doubt = doubt or _in_doubt(problem, alone=len(submissions) == 1)
         if not open_keys:
             return
         if not (left and problem.retryable and driver.capabilities.idempotency != "none"):
             break
         time.sleep(pause(next(pauses), problem))
-    yield from _unanswered(driver, open_keys.values(), problem)
+    for submission in open_keys.values():
+        error = _unknown(driver, submission, problem) if doubt else problem
+        yield submission, Receipt(submission.key, error=error)
 
 
 def _answers(
@@ -224,16 +228,14 @@ def _answers(
     return DriverBug(f"the driver {driver.name!r} gave no receipt")
 
 
-def _unanswered(
-    driver: BatchDriver[Any], submissions: Iterable[Submission], problem: BatchBridgeError
-) -> Iterator[tuple[Submission, Receipt]]:
-    for submission in submissions:
-        error = _unknown(driver, submission, problem) if _in_doubt(problem) else problem
-        yield submission, Receipt(submission.key, error=error)
+def _in_doubt(problem: BatchBridgeError, *, alone: bool) -> bool:
+    """Whether a job may be at the engine all the same.
 
-
-def _in_doubt(problem: BatchBridgeError) -> bool:
-    return isinstance(problem, TransportError | DriverBug)
+    Of several, the one that was never sent says nothing of the others.
+    """
+    if isinstance(problem, TransportError):
+        return problem.sent or not alone
+    return isinstance(problem, DriverBug)
 
 
 def _unknown(

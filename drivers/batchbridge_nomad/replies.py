@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from urllib3.exceptions import HTTPError, SSLError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 
 from batchbridge.errors import (
     AuthError,
@@ -105,7 +105,7 @@ def rejected(words: str) -> Rejected:
 
 def unreachable(error: HTTPError, address: str) -> BatchBridgeError:
     """The error of a request that got no answer."""
-    said = _origin(error)
+    said: BaseException | str = _origin(error)
     if "WRONG_VERSION_NUMBER" in str(said):
         plain = "if it speaks none, begin the address with http://"
         return ConfigError(f"no TLS is spoken at {address}: {said}", remedy=plain)
@@ -114,9 +114,12 @@ def unreachable(error: HTTPError, address: str) -> BatchBridgeError:
             f"no trusted connection to {address}: {said}",
             remedy="check ca_cert, tls_server_name, client_cert and client_key",
         )
+    if isinstance(said, ConnectionResetError) and address.startswith("http:"):
+        said = f"{said}; an agent that speaks TLS is reached by HTTPS"
     return TransportError(
         f"{address} cannot be reached: {said}",
         remedy="check the address, and that Nomad runs",
+        sent=not isinstance(error, NewConnectionError | ConnectTimeoutError),
     )
 
 

@@ -289,6 +289,22 @@ def test_from_asyncio_the_same_jobs_are_awaited(client):
     assert asyncio.run(main()) == [S.SUCCEEDED, *[S.FAILED] * 3, S.SUCCEEDED]
 
 
+@pytest.mark.parametrize("earlier", [[], [TransportError("reset")]])
+def test_a_job_that_was_never_sent_is_not_in_doubt_unless_it_was_before(client, earlier):
+    unsent = [TransportError("nobody listens", remedy="start it", sent=False)] * 10
+    client.driver.submit_failures = [*earlier, *unsent]
+    with pytest.raises(OutcomeUnknown if earlier else TransportError) as failure:
+        client.submit(["exit", "0"])
+    assert "nobody listens" in str(failure.value)
+    assert failure.value.remedy.startswith("start it")
+
+
+def test_of_several_one_that_was_never_sent_says_nothing_of_the_others(client):
+    client.driver.submit_failures = [TransportError("nobody listens", sent=False)] * 10
+    outcomes = client.submit_many([{"command": ["exit", "0"]}] * 2)
+    assert all(isinstance(outcome, OutcomeUnknown) for outcome in outcomes)
+
+
 # -- what few engines can do -----------------------------------------------------------------
 
 

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 import yaml
@@ -44,9 +43,6 @@ SOON = {
         "podIssueHandlingInterval",
     )
 }
-NOTED = {"jobLeaseRenewalInterval": "3s"}
-"""At a renewal the executor hears which runs are over, and removes their pods, logs and all, unless
-it has noted their end there: on a busy machine that takes it a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +112,7 @@ def overlays(stores: Stores, ports: Ports) -> dict[str, Overlay]:
         "lookoutingester": {**pulsar, **lookout},
         "lookout": lookout,
         "fakeexecutor": {**executors, **_executing("fake-cluster")},
-        "executor": {**executors, **_executing(CLUSTER, NOTED)},
+        "executor": {**executors, **_executing(CLUSTER)},
         "binoculars": {"grpcPort": ports.binoculars, "application": {"clusterId": CLUSTER}},
     }
     return {name: {**overlay, **_quiet(name, overlay)} for name, overlay in told.items()}
@@ -138,10 +134,10 @@ _SCHEDULING: Overlay = {
 }
 
 
-def _executing(cluster: str, periods: Mapping[str, str] = MappingProxyType({})) -> Overlay:
+def _executing(cluster: str) -> Overlay:
     return {
         "application": {"clusterId": cluster},
-        "task": {**SOON, **periods},
+        "task": SOON,
         "kubernetes": {
             "trackedNodeLabels": ["kubernetes.io/hostname", "armadaproject.io/node-pool"],
             "minimumResourcesMarkedAllocatedToNonArmadaPodsPerNode": {"cpu": 0, "memory": 0},

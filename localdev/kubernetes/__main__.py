@@ -42,8 +42,8 @@ def add_node(store: Store, cpu: float) -> None:
     }
     labels = {"kubernetes.io/hostname": NODE}
     status = {"capacity": amounts, "allocatable": amounts}
-    metadata = {"labels": labels}
-    store.create(Name("nodes", "", NODE), {"metadata": metadata, "spec": {}, "status": status})
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"labels": labels}, "spec": {}}
+    store.create(Name("nodes", "", NODE), {**node, "status": status})
 
 
 @click.command(help=__doc__)

@@ -102,6 +102,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _create(self, asked: Asked) -> Object:
         value = self._body()
+        if not (value.get("kind") and value.get("apiVersion")):
+            raise Problem(400, "BadRequest", "an object needs its kind and apiVersion")
         name = asked.name._replace(name=value["metadata"]["name"])
         if name.kind == "pods":
             return self.server.node.create(name, value)

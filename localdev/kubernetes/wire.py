@@ -29,7 +29,7 @@ INLINE = {"localObjectReference", "volumeSource", "handler", "probeHandler"}
 
 
 def decode(body: bytes) -> Object:
-    """The object of a request's body; Problem 415 where its kind is not known."""
+    """The object of a request's body, with its kind; Problem 415 where that is not known."""
     if not body:
         return {}
     if not body.startswith(MAGIC):
@@ -39,7 +39,7 @@ def decode(body: bytes) -> Object:
     kind = unknown.typeMeta.kind
     if kind not in MESSAGES:
         raise Problem(415, "UnsupportedMediaType", f"{kind} is not known here as protobuf")
-    return _fields(MESSAGES[kind].FromString(unknown.raw))
+    return {**_fields(unknown.typeMeta), **_fields(MESSAGES[kind].FromString(unknown.raw))}
 
 
 def _fields(message: Message) -> Object:

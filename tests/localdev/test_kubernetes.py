@@ -22,6 +22,7 @@ from localdev.kubernetes.server import Server
 from localdev.kubernetes.store import Name, Problem, Store, merge
 from localdev.kubernetes.wire import MAGIC, decode
 
+POD = {"apiVersion": "v1", "kind": "Pod"}
 PODS = "/api/v1/namespaces/default/pods"
 
 
@@ -53,7 +54,7 @@ class Kubernetes:
         name = f"pod-{time.monotonic_ns()}"
         container = {"name": "main", "image": "busybox", "command": list(command)}
         container |= spec.pop("container", {})
-        pod = {"metadata": {"name": name}, "spec": {"containers": [container], **spec}}
+        pod = {**POD, "metadata": {"name": name}, "spec": {"containers": [container], **spec}}
         answer = self.ask("POST", PODS, pod)
         assert answer.status_code == 200, answer.text
         return name
@@ -131,7 +132,8 @@ def test_what_may_be_used_is_enforced(kubernetes):
 
 
 def test_variables_and_secrets_reach_the_command(kubernetes):
-    secret = {"metadata": {"name": "s"}, "stringData": {"key": "hidden"}}
+    of = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}
+    secret = {**of, "stringData": {"key": "hidden"}}
     kubernetes.ask("POST", "/api/v1/namespaces/default/secrets", secret)
     env = [
         {"name": "A", "value": "a"},
@@ -191,7 +193,7 @@ def test_a_pod_that_does_not_listen_is_killed(kubernetes):
 )
 def test_what_processes_cannot_be_is_refused(kubernetes, spec, said):
     container = {"name": "main", "image": "i", "command": ["true"], **spec.pop("container", {})}
-    pod = {"metadata": {"name": "p"}, "spec": {"containers": [container], **spec}}
+    pod = {**POD, "metadata": {"name": "p"}, "spec": {"containers": [container], **spec}}
     answer = kubernetes.ask("POST", PODS, pod)
     assert answer.status_code == 422
     assert said in answer.json()["message"]
@@ -227,14 +229,17 @@ def test_a_watch_tells_what_happens_after_a_list(kubernetes):
     assert told[0]["type"] == "ADDED"
     assert {change["type"] for change in told[1:]} == {"MODIFIED"}
     assert told[-1]["object"]["status"]["phase"] == "Succeeded"
+    assert all(POD.items() <= change["object"].items() for change in told)
     versions = [int(change["object"]["metadata"]["resourceVersion"]) for change in told]
     assert versions == sorted(versions)
 
 
 def test_objects_are_made_patched_and_deleted(kubernetes):
     path = "/apis/networking.k8s.io/v1/namespaces/default/ingresses"
-    kubernetes.ask("POST", path, {"metadata": {"name": "i", "labels": {"a": "1"}}})
-    assert kubernetes.ask("POST", path, {"metadata": {"name": "i"}}).status_code == 409
+    of = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress"}
+    kubernetes.ask("POST", path, {**of, "metadata": {"name": "i", "labels": {"a": "1"}}})
+    assert kubernetes.ask("POST", path, {**of, "metadata": {"name": "i"}}).status_code == 409
+    assert kubernetes.ask("POST", path, {"metadata": {"name": "j"}}).status_code == 400
     patch = {"metadata": {"labels": {"a": None, "b": "2"}}}
     kubernetes.ask("PATCH", f"{path}/i", patch)
     assert kubernetes.ask("GET", f"{path}/i").json()["metadata"]["labels"] == {"b": "2"}
@@ -266,8 +271,9 @@ def test_protobuf_is_read_as_json():
     reference.key = "k"
     pod.spec.activeDeadlineSeconds = 72
     unknown = runtime_pb2.Unknown(raw=pod.SerializeToString())
-    unknown.typeMeta.kind = "Pod"
+    unknown.typeMeta.kind, unknown.typeMeta.apiVersion = "Pod", "v1"
     assert decode(MAGIC + unknown.SerializeToString()) == {
+        **POD,
         "metadata": {"name": "p", "creationTimestamp": None},
         "spec": {
             "containers": [

@@ -36,7 +36,7 @@ from localdev.common import (
 )
 from localdev.nomad_admin import POLICY, Admin
 from localdev.nomad_config import CONFIG, Agent, Features, Place, settings
-from localdev.processes import ServerProcess
+from localdev.processes import ServerProcess, end_all_in
 
 READY_WITHIN = 60.0  # seconds
 STOPPED_WITHIN = 40.0
@@ -140,7 +140,10 @@ def _output(*command: str, cwd: Path | None = None) -> str:
 
 
 def remove(state: Path) -> None:
-    """Remove it all; where an agent was killed, the file systems that it had mounted too."""
+    """Remove it all; where an agent was killed, its jobs and what it had mounted too."""
+    if not state.exists():
+        return
+    end_all_in(state)
     mounted = [disk.mountpoint for disk in psutil.disk_partitions(all=True)]
     for mountpoint in sorted(mounted, reverse=True):
         if Path(mountpoint).is_relative_to(state):

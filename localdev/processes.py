@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,3 +76,32 @@ class ServerProcess:
         for process in alive:
             process.kill()
         psutil.wait_procs(alive, timeout=GRACE)
+
+
+def end_all_in(directory: Path) -> None:
+    """Kill every process that names a file in that directory, or holds one open, but not us.
+
+    Their children too. For what a server left that did not end by itself.
+    """
+    ours = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
+    there = [p for p in psutil.process_iter() if p.pid not in ours and _works_in(p, directory)]
+    family = {one for process in there for one in _with_children(process)}
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(family, timeout=GRACE)
+
+
+def _works_in(process: psutil.Process, directory: Path) -> bool:
+    try:
+        words = [*process.cmdline(), *(file.path for file in process.open_files())]
+    except psutil.Error:
+        return False
+    return any(f"{directory}/" in word for word in words)
+
+
+def _with_children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []

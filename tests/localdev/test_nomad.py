@@ -8,10 +8,12 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 
 from localdev import nomad_config
@@ -118,8 +120,29 @@ def test_with_tls_the_certificates_lead_there(nomad, program, home, env):
     up = nomad("up", "--nomad", program, "--port", "0", "--acl", "--tls")
     assert in_its_shell(up, SUBMIT, env) == "hello\n"
     assert the_agent(home).address.startswith("https://")
-    asked = "\nnomad acl token self -t '{{ .Name }}'\n"
-    assert in_its_shell(up, asked, {**env, "PATH": f"{Path(program).parent}:{env['PATH']}"})
+    path = {"PATH": f"{Path(program).parent}:{env['PATH']}"}
+    assert "batchbridge" in in_its_shell(up, "nomad acl token self\n", {**env, **path})
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("program", ["real"], indirect=True)
+def test_down_after_a_crash_ends_the_jobs_too(nomad, program, home, env):
+    up = nomad("up", "--nomad", program, "--port", "0")
+    submit = f"{sys.executable} -m batchbridge submit --profile localdev-nomad --command"
+    in_its_shell(up, f"{submit} 'echo $$ >{home}/pid; exec sleep 3456'\n", env)
+    deadline = time.monotonic() + 60
+    while not ((home / "pid").exists() and (home / "pid").read_text()):
+        assert time.monotonic() < deadline, "the job does not start"
+        time.sleep(0.1)
+    job, agent = psutil.Process(int((home / "pid").read_text())), the_agent(home).process.find()
+    assert agent is not None
+    agent.kill()
+    psutil.wait_procs([agent])
+    assert job.is_running()
+
+    assert nomad("down").returncode == 0
+    assert not job.is_running()
+    assert list((home / "state").iterdir()) == []
 
 
 @pytest.mark.live

@@ -8,12 +8,10 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-
-import psutil
 
 from batchbridge_nomad.settings import NomadSettings
 from localdev.common import free_port
@@ -31,7 +29,6 @@ class Member:
     command: list[str]
     log: Path
     process: subprocess.Popen[bytes] | None = None
-    orphans: list[psutil.Process] = field(default_factory=list)
 
     def start(self) -> None:
         """Start it, on the disk that it had."""
@@ -48,9 +45,13 @@ class Member:
     def kill(self) -> None:
         """As a power failure would; what it started goes on."""
         assert self.process is not None
-        self.orphans += psutil.Process(self.process.pid).children(recursive=True)
         self.process.kill()
         self.process.wait()
+
+    def reap(self) -> None:
+        """Know its end."""
+        if self.process is not None:
+            self.process.wait()
 
 
 @dataclass
@@ -100,8 +101,9 @@ def cluster(program: str) -> Iterator[Cluster]:
             eventually(made.ready, "a server with a client")
             yield made
         finally:
-            _end(members)
-            remove(root)
+            remove(root)  # kills what works there
+            for member in members:
+                member.reap()
 
 
 def _member(program: str, root: Path, config: dict[str, Any]) -> Member:
@@ -137,17 +139,3 @@ def _client(root: Path, rpc: int) -> dict[str, Any]:
     }
     plugin = {"raw_exec": {"config": {"enabled": True}}}
     return {**_common(root, free_port(), free_port()), "client": client, "plugin": plugin}
-
-
-def _end(members: tuple[Member, ...]) -> None:
-    """End them, and what those that were killed have left."""
-    left = [process for member in members for process in member.orphans]
-    for member in members:
-        if member.process is not None:
-            if member.process.poll() is None:
-                left += psutil.Process(member.process.pid).children(recursive=True)
-            member.process.kill()
-            member.process.wait()
-    for process in left:
-        if process.is_running():
-            process.kill()

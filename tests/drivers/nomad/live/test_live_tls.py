@@ -74,6 +74,7 @@ def test_nobody_listens(trusted):
     assert "https://127.0.0.1:9 cannot be reached" in str(error)
 
 
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 def test_skipping_verification_is_possible_and_asked_for(trusted):
     unverified = replace(trusted, ca_cert="", tls_skip_verify=True)
     with client_of(unverified) as client:

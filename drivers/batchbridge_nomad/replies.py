@@ -83,7 +83,7 @@ def problem(status: int, text: str, headers: Mapping[str, str]) -> BatchBridgeEr
     if "no path to region" in low:
         return ConfigError(f"Nomad: {words}", remedy="nomad server members lists the regions")
     if "http request to an https server" in low:
-        return ConfigError("Nomad speaks TLS there", remedy="begin the address with https://")
+        return AuthError(f"Nomad: {words}", remedy="begin the address with https://")
     if status in _KINDS:
         return _KINDS[status](words)
     if status < 400 or status in (502, 503, 504) or (status == 500 and passing(words)):
@@ -108,7 +108,7 @@ def unreachable(error: HTTPError, address: str) -> BatchBridgeError:
     said: BaseException | str = _origin(error)
     if "WRONG_VERSION_NUMBER" in str(said):
         plain = "if it speaks none, begin the address with http://"
-        return ConfigError(f"no TLS is spoken at {address}: {said}", remedy=plain)
+        return AuthError(f"no TLS is spoken at {address}: {said}", remedy=plain)
     if isinstance(error, SSLError):
         return AuthError(
             f"no trusted connection to {address}: {said}",

@@ -41,7 +41,7 @@ from .answering import SCOPE
         (200, "[1]", TransportError),
         (500, "rpc error: No cluster leader", TransportError),
         (500, "rpc error: rpc error: read tcp 127.0.0.1: i/o timeout", TransportError),
-        (400, "Client sent an HTTP request to an HTTPS server.", ConfigError),
+        (400, "Client sent an HTTP request to an HTTPS server.", AuthError),
         (307, "", TransportError),
     ],
 )

@@ -9,7 +9,7 @@ import threading
 from contextlib import closing
 
 import pytest
-from urllib3.exceptions import InsecureRequestWarning
+from urllib3.exceptions import InsecureRequestWarning, ProtocolError
 from werkzeug import Request, Response
 
 from batchbridge.errors import (
@@ -20,6 +20,7 @@ from batchbridge.errors import (
 from batchbridge.fields import describe
 from batchbridge_nomad import NomadDriver
 from batchbridge_nomad.api import Api
+from batchbridge_nomad.replies import unreachable
 from batchbridge_nomad.session import tls_context
 
 from .answering import TEAM
@@ -227,9 +228,17 @@ def test_an_address_may_be_a_path_below_a_proxys(httpserver, address):
 
 def test_tls_where_none_is_spoken_is_said_so(address):
     secure = Api(NomadDriver.Settings(address=address.replace("http:", "https:")))
-    with closing(secure), pytest.raises(ConfigError) as caught:
+    with closing(secure), pytest.raises(AuthError) as caught:
         secure.jobs(TEAM)
     assert "http://" in caught.value.remedy
+
+
+def test_an_agent_that_hangs_up_may_want_tls():
+    """It answers and ends the connection at once; whether the answer is seen is a race."""
+    error = ProtocolError("aborted")
+    error.__cause__ = ConnectionResetError(104, "Connection reset by peer")
+    assert "HTTPS" in str(unreachable(error, "http://nomad:4646"))
+    assert "HTTPS" not in str(unreachable(error, "https://nomad:4646"))
 
 
 @pytest.mark.parametrize("token", ["no pe", "zeilen\numbruch", "Schlüssel"])

@@ -28,17 +28,30 @@ OVER = {
     "stopped-after-its-end": (S.SUCCEEDED, None, 0, None),
     "allocation-stopped": (S.FAILED, Cause.EVICTED, None, None),
     "lost": (S.FAILED, Cause.NODE_LOST, None, None),
+    "lost-and-returned": (S.FAILED, Cause.NODE_LOST, None, 15),
     "lost-and-cancelled-while-it-waits": (S.CANCELLED, Cause.CANCELLED, None, None),
     "preempted": (S.CANCELLED, Cause.CANCELLED, None, 15),
+    "out-of-memory-in-exec": (S.FAILED, Cause.OOM, None, 9),
+    "out-of-memory-in-docker": (S.FAILED, Cause.OOM, 137, None),
+    "exit-code-in-docker": (S.FAILED, Cause.EXIT_CODE, 3, None),
+    "cancelled-in-docker": (S.CANCELLED, Cause.CANCELLED, None, 15),
+    "no-such-image": (S.FAILED, Cause.IMAGE, None, None),
+    "missing-variable-that-comes": (S.SUCCEEDED, None, 0, None),
+    "out-of-sight-and-back": (S.CANCELLED, Cause.CANCELLED, None, 15),
+    "room-at-last": (S.SUCCEEDED, None, 0, None),
 }
 SETTLING = {"drained": (S.FAILED, Cause.EVICTED)}
 WAITING = {
     "no-datacenter": "no place: no node in the datacenters asked for (node pool default)",
-    "too-much-memory": "no place: memory exhausted on 1 node",
-    "no-such-node": "no place: constraint ${attr.kernel.name} = windows on 1 node",
-    "no-such-node-with-preemption": "no place: 1 node lacks a constraint, task driver or device",
-    "no-task-driver": "no place: missing drivers on 1 node",
-    "no-device": "no place: missing devices on 1 node",
+    "too-much-memory": "no place: memory exhausted on 2 nodes",
+    "no-such-node": "no place: constraint ${attr.kernel.name} = windows on 2 nodes",
+    "no-such-node-with-preemption": "no place: 2 nodes lack a constraint, task driver or device",
+    "no-task-driver": "no place: missing drivers on 2 nodes",
+    "no-device": "no place: missing devices on 2 nodes",
+}
+STARTING = {
+    "missing-variable": "nomad/jobs/bb-rec-missing-variable",
+    "denied-variable": "nomad/jobs/another",
 }
 ATTEMPTS = {"allocation-stopped": 2, "preempted": 2}
 
@@ -48,7 +61,7 @@ def facts(record):
 
 
 def test_every_recording_is_judged():
-    assert set(NAMES) == OVER.keys() | SETTLING.keys() | WAITING.keys()
+    assert set(NAMES) == OVER.keys() | SETTLING.keys() | WAITING.keys() | STARTING.keys()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -87,7 +100,18 @@ def test_a_job_that_waits_is_queued_and_explained(name):
     assert found.remedy
 
 
-@pytest.mark.parametrize("name", sorted({*NAMES} - {*WAITING}))
+@pytest.mark.parametrize("name", STARTING)
+def test_a_job_that_waits_for_a_variable_says_for_which(name):
+    made = recording(name)
+    record, _ = folded(translate.history(listed(made)))
+    assert record.state is S.PENDING
+    found = explain.explanation(listed(made), evaluations(made))
+    assert found is not None
+    assert STARTING[name] in found.summary
+    assert STARTING[name] in record.message
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {*WAITING} - {*STARTING}))
 def test_nothing_is_explained_of_a_job_that_is_over(name):
     assert explain.explanation(listed(recording(name)), evaluations(recording(name))) is None
 
@@ -146,7 +170,7 @@ def test_a_start_that_failed_says_why_in_nomads_words(name):
 @pytest.mark.parametrize("name", ["success", "exit-code", "cancelled"])
 def test_times_and_node_are_the_clients(name):
     record, _ = folded(translate.history(listed(recording(name))))
-    assert record.node == "node-1"
+    assert record.node in ("node-1", "victim")
     assert record.started_at < record.finished_at
     if name == "cancelled":  # then Nomad only knows when it was stopped
         assert record.submitted_at is None

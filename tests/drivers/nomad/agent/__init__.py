@@ -12,8 +12,10 @@ machine, whatever its task driver; it inherits `env` and nothing else of this pr
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 from tests.drivers.nomad.agent import routes
@@ -24,16 +26,18 @@ from tests.drivers.nomad.agent.server import Server
 from tests.drivers.nomad.agent.state import State
 from tests.drivers.nomad.agent.trouble import Trouble, Troubles
 
+PARSED = Path(__file__).parents[1] / "recordings" / "answers" / "parsed.json"
+
 __all__ = ["Agent", "Policy", "Trouble", "least", "node", "refused"]
 
 
 class Agent:
     """One server with its clients. It begins at once, and ends with :meth:`close`.
 
-    `policies`: what each token may do; None: no access control. `buffer`: entries of the event
-    stream that are kept. `pace`: seconds for which clients gather news. `images`: those that can
-    be pulled; None: any. `hcl`: texts of jobs, and what they are in JSON. `limit`: connections of
-    one client at once. `port`: where it listens; 0: at a free one.
+    `policies`: what each token may do, None: everything; without, there is no access control.
+    `buffer`: entries of the event stream that are kept. `pace`: seconds for which clients gather
+    news. `images`: those that are there, for none can be pulled; None: any. `limit`: connections
+    of one client at once. `port`: where it listens; 0: at a free one.
     """
 
     region = "global"
@@ -43,18 +47,16 @@ class Agent:
         self,
         nodes: Sequence[dict[str, Any]] | None = None,
         *,
-        policies: Mapping[str, Policy] | None = None,
+        policies: Mapping[str, Policy | None] | None = None,
         buffer: int = 100,
         preemption: bool = False,
         pace: float = 0.02,
         env: Mapping[str, str] | None = None,
         images: frozenset[str] | None = None,
-        hcl: Mapping[str, Any] | None = None,
         limit: int = 100,
         port: int = 0,
     ) -> None:
         self.policies = policies
-        self._hcl = hcl or {}
         self.requests: list[Request] = []
         self.troubles = Troubles()
         self.cluster = Cluster(
@@ -110,10 +112,13 @@ class Agent:
         yield from ()
 
     def parsed(self, hcl: str) -> Answer:
-        """A job in HCL as JSON, of those that are known."""
-        if hcl in self._hcl:
-            return found(self._hcl[hcl])
-        return refused(400, "Failed to parse job: input.hcl: it is none that is known here")
+        """A job in HCL as JSON, of those that were recorded."""
+        for told in json.loads(PARSED.read_text())["answers"]:
+            if told.get("hcl") == hcl and told["status"] == 200:
+                return found(told["body"])
+            if told.get("hcl") == hcl:
+                return refused(told["status"], told["body"])
+        return refused(400, "Failed to parse job: it is none of those that were recorded")
 
     def _answer(self, request: Request) -> Answer:
         self.requests.append(request)

@@ -12,11 +12,12 @@ TEXT, JSON = "text/plain; charset=utf-8", "application/json"
 
 
 class Denied(Exception):
-    """An answer that is no object: a status, and Nomad's words."""
+    """An answer that is no object: a status, and Nomad's words; with an index where it was asked
+    to change a variable."""
 
-    def __init__(self, status: int, words: str) -> None:
+    def __init__(self, status: int, words: str, *, index: int | None = None) -> None:
         super().__init__(words)
-        self.status = status
+        self.status, self.index = status, index
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +97,10 @@ def written(value: Any, index: int, status: int = 200) -> Answer:
     return Answer(status, jsons(value), {"X-Nomad-Index": str(index)})
 
 
-def refused(status: int, words: str) -> Answer:
+def refused(status: int, words: str, index: int | None = None) -> Answer:
     """No, and why."""
-    return Answer(status, words.encode(), kind=TEXT)
+    headers = {} if index is None else {"X-Nomad-Index": str(index)}
+    return Answer(status, words.encode(), headers, kind=TEXT)
 
 
 def jsons(value: Any) -> bytes:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from tests.drivers.nomad.agent.shapes import TERMINAL, Object, blank
-from tests.drivers.nomad.agent.state import State
+from tests.drivers.nomad.agent.shapes import TERMINAL, Object, blank, evaluation
+from tests.drivers.nomad.agent.state import Change, State
 from tests.drivers.nomad.agent.task import Task
 
 
@@ -73,6 +73,8 @@ class Clients:
         """A node is back: end what should have ended, and tell of all else."""
         here = [task for task in self.tasks.values() if task.node["ID"] == node["ID"]]
         self.kill(task.alloc for task in here if task.alloc["DesiredStatus"] != "run")
+        for task in here:
+            task.reconnect()
         with self._news:
             self._told |= {task.alloc["ID"]: task for task in here}
             self._news.notify_all()
@@ -115,10 +117,22 @@ class Clients:
             for task in known:
                 self._update(task)
             if known:
-                lines: list[tuple[str, Object]] = [("Allocation", task.alloc) for task in known]
-                self._state.apply("AllocationUpdated", lines)
+                changes = [change for task in known for change in self._changes(task)]
+                self._state.apply("AllocationUpdated", changes)
         if any(task.alloc["ClientStatus"] in TERMINAL for task in known):
             self._freed()
+
+    def _changes(self, task: Task) -> Iterator[Change]:
+        """An allocation is told of; with one that was out of sight, that nobody waits any more."""
+        followup = self._state.evaluations.get(task.alloc.get("FollowupEvalID", ""))
+        back = followup is not None and followup["Status"] == "pending"
+        if followup is not None and back:
+            followup |= {"Status": "canceled", "StatusDescription": "allocs reconnected"}
+            del task.alloc["FollowupEvalID"]
+            yield "Evaluation", followup
+        yield "Allocation", task.alloc
+        if back:
+            yield "Evaluation", evaluation(task.job, "reconnect", Status="complete")
 
     def _held(self, task: Task) -> bool:
         return task.alloc["ID"] in self._state.allocs

@@ -87,7 +87,9 @@ class Cluster:
         if enforced == 0 and before is not None:
             raise Refused("Enforcing job modify index 0: job already exists")
         if enforced and (before is None or before["JobModifyIndex"] != enforced):
-            words = "job does not exist" if before is None else "job exists with conflicting job"
+            index = before["JobModifyIndex"] if before else 0
+            conflict = f"job exists with conflicting job modify index: {index}"
+            words = conflict if before else "job does not exist"
             raise Refused(f"Enforcing job modify index {enforced}: {words}")
 
     def _evaluated(self, job: Object, kind: str, cause: str) -> Object:
@@ -147,6 +149,13 @@ class Cluster:
             flags = {"Migrate": True, "MigrateDisablePlacement": True}
             self._migrate(alloc["ID"], "node-drain", **flags)
 
+    def welcome(self, name: str) -> None:
+        """A node that was drained takes jobs again."""
+        one = self.node(name)
+        one |= {"SchedulingEligibility": "eligible", "Drain": False}
+        self.state.apply("NodeDrain", [("Node", one)])
+        self.scheduler.freed()
+
     def collect(self) -> None:
         """Forget every job that is over."""
         with self.state.changed:
@@ -162,7 +171,11 @@ class Cluster:
     def reconnect(self, name: str) -> None:
         """The node is heard again."""
         self._node_update(name, "ready")
-        self.clients.resume(self.node(name))
+        one = self.node(name)
+        self.clients.resume(one)
+        with self.state.changed:  # what its tasks are at is told before it is ready for more
+            self.state.changed.wait_for(lambda: not self._out_of_sight(one), 10)
+        self._node_update(name, "ready")
         self.scheduler.freed()
 
     def out_of_memory(self, job_id: str) -> None:
@@ -183,6 +196,9 @@ class Cluster:
             allocs = self.state.allocs.values()
             return [alloc for alloc in allocs if alloc["NodeID"] == one["ID"] and live(alloc)]
 
+    def _out_of_sight(self, one: Object) -> bool:
+        return "unknown" in [alloc["ClientStatus"] for alloc in self._live_on(one)]
+
     def _node_update(self, name: str, status: str) -> None:
         with self.state.changed:
             one = self.node(name)
@@ -202,7 +218,9 @@ class Cluster:
             alloc = self.state.allocs[alloc_id]
             transition = blank("alloc_stub")["DesiredTransition"]
             alloc["DesiredTransition"] = {**transition, **flags}
-            made = evaluation(self._job_of(alloc), cause)
+            job = self._job_of(alloc)
+            about = {"JobModifyIndex": job["JobModifyIndex"]} if cause == "alloc-stop" else {}
+            made = evaluation(job, cause, **about)
             self.state.apply(
                 "AllocationUpdateDesiredStatus", [("Allocation", alloc), ("Evaluation", made)]
             )

@@ -15,7 +15,7 @@ OPERATORS: Mapping[str, Callable[[str, str], bool]] = {
     "contains": lambda value, wanted: wanted in value,
 }
 
-_TERM = re.compile(r'([\w.]+)\s+(==|!=|matches|contains)\s+("(?:[^"\\]|\\.)*")')
+_TERM = re.compile(r'([\w.]+)\s*(==|!=|matches|contains)\s*("(?:[^"\\]|\\.)*")')
 
 
 class Malformed(Exception):

@@ -42,7 +42,9 @@ class Look:
     priorities: Mapping[str, int]
     preemption: bool
     filtered: Counter[str] = field(default_factory=Counter)
+    classes: Counter[str] = field(default_factory=Counter)  #: of the nodes that were filtered
     exhausted: Counter[str] = field(default_factory=Counter)
+    full: Counter[str] = field(default_factory=Counter)  #: their classes
 
     def choose(self) -> Choice:
         """The first node that fits, else the first that can be made to fit."""
@@ -55,6 +57,9 @@ class Look:
                     return Choice(self._metrics(here), node, victims)
         for node in fits:
             self.exhausted[self._lacks(node, ())] += 1
+            self.full.update(_class(node))
+        if self.preemption and self.filtered:  # the second look knows that the first was in vain
+            self.filtered = Counter({"computed class ineligible": self.filtered.total()})
         return Choice(self._metrics(here))
 
     def _in_reach(self, node: Object) -> bool:
@@ -67,6 +72,7 @@ class Look:
         reason = next(self._misfits(node), None)
         if reason:
             self.filtered[reason] += 1
+            self.classes.update(_class(node))
         return reason is None
 
     def _misfits(self, node: Object) -> Iterator[str]:
@@ -132,6 +138,8 @@ class Look:
         centers = Counter(node["Datacenter"] for node in here)
         return blank(
             "metrics",
+            ClassExhausted=dict(self.full) or None,
+            ClassFiltered=dict(self.classes) or None,
             ConstraintFiltered=dict(self.filtered) or None,
             DimensionExhausted=dict(self.exhausted) or None,
             NodePool=self.job["NodePool"],
@@ -141,6 +149,10 @@ class Look:
             NodesFiltered=sum(self.filtered.values()),
             NodesInPool=len(here),
         )
+
+
+def _class(node: Object) -> list[str]:
+    return [node["NodeClass"]] if node["NodeClass"] else []
 
 
 DIMENSIONS = {"memory": "MemoryMB", "cpu": "CPU", "cores": "Cores", "disk": "DiskMB"}

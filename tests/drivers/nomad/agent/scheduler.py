@@ -17,6 +17,7 @@ from tests.drivers.nomad.agent.shapes import (
     annotations,
     evaluation,
     live,
+    seen,
 )
 from tests.drivers.nomad.agent.state import Change, State
 
@@ -40,6 +41,7 @@ class Plan:
     stops: list[Object] = field(default_factory=list)
     unknown: list[Object] = field(default_factory=list)
     again: list[Object] = field(default_factory=list)  #: stopped before, and told again
+    back: list[Object] = field(default_factory=list)  #: out of sight for a while
     places: int = 0
     victims: list[Object] = field(default_factory=list)
     placed: list[Object] = field(default_factory=list)
@@ -112,9 +114,7 @@ class Scheduler:
             self._reconcile(one, job, alloc, plan)
         if job["Stop"]:
             stopped = [a for a in allocs if a["DesiredStatus"] == "stop" and a not in plan.stops]
-            plan.again = [a for a in stopped if a["ClientStatus"] in ("running", "pending")]
-            if not plan.stops:
-                plan.again = []
+            plan.again = stopped if plan.stops else []
         elif not any(map(_counts, allocs)):
             plan.places = 1
         return plan
@@ -134,9 +134,13 @@ class Scheduler:
             self._stop(alloc, "alloc is lost since its node is down", plan)
         elif (alloc.get("DesiredTransition") or {}).get("Migrate"):
             self._stop(alloc, "alloc is being migrated", plan)
+        elif alloc["ClientStatus"] != "unknown" and _was_unknown(alloc):
+            alloc["AllocStates"].append(seen("running"))
+            plan.back.append(alloc)
 
     def _stop(self, alloc: Object, why: str, plan: Plan) -> None:
         alloc |= {"DesiredStatus": "stop", "DesiredDescription": why}
+        alloc.pop("AllocStates", None)
         plan.stops.append(alloc)
 
     def _lose_sight(self, one: Object, job: Object, alloc: Object, plan: Plan) -> None:
@@ -156,7 +160,8 @@ class Scheduler:
             WaitUntil=until.isoformat().replace("+00:00", "Z"),
         )
         self.state.apply("EvaluationUpdated", [("Evaluation", later)])
-        one["NextEval"] = later["ID"]
+        one["NextEval"] = alloc["FollowupEvalID"] = later["ID"]
+        alloc["AllocStates"] = [seen("unknown")]
         timer = threading.Timer(seconds, self.add, [later])
         timer.daemon = True
         self._timers.append(timer)
@@ -178,23 +183,25 @@ class Scheduler:
         alloc = allocation(job, one["ID"], choice.node, choice.metrics)
         self.state.versions[alloc["ID"]] = job["Version"]
         plan.placed.append(alloc)
+        for stopped in plan.stops:
+            stopped["NextAllocation"] = alloc["ID"]
+            alloc["PreviousAllocation"] = stopped["ID"]
         for victim in choice.victims:
             words = f"Preempted by alloc ID {alloc['ID']}"
             victim |= {"DesiredStatus": "evict", "DesiredDescription": words}
+            victim["PreemptedByAllocation"] = alloc["ID"]
             plan.victims.append(victim)
 
     def _submit(self, one: Object, plan: Plan) -> None:
         """Write the plan, if it changes anything; run what it places."""
-        allocs = [*plan.placed, *plan.stops, *plan.again, *plan.unknown, *plan.victims]
+        allocs = [*plan.placed, *plan.stops, *plan.again, *plan.unknown, *plan.back, *plan.victims]
         if not allocs:
             return
         displaced = [self._displaced(victim) for victim in plan.victims]
         changes: list[Change] = [("Evaluation", one)]
         changes += [("Allocation", alloc) for alloc in allocs]
         changes += [("Evaluation", other) for other in displaced]
-        index = self.state.apply("PlanResult", changes)
-        for alloc in allocs:
-            alloc.setdefault("AllocModifyIndex", index)
+        self.state.apply("PlanResult", changes)
         for alloc in plan.placed:
             job = self.state.jobs[alloc["Namespace"], alloc["JobID"]]
             self.clients.run(job, alloc, self.state.nodes[alloc["NodeID"]])
@@ -210,11 +217,12 @@ class Scheduler:
         if one["Status"] == "blocked":
             one["FailedTGAllocs"] = failed
             return
+        same = {name: one[name] for name in ("JobModifyIndex",) if name in one}
         blocked = evaluation(
             job,
             "queued-allocs",
+            **same,
             FailedTGAllocs=failed,
-            JobModifyIndex=job["JobModifyIndex"],
             PreviousEval=one["ID"],
             SnapshotIndex=self.state.index,
             Status="blocked",
@@ -255,6 +263,11 @@ class Scheduler:
         for other in found:
             other |= said
         return found
+
+
+def _was_unknown(alloc: Object) -> bool:
+    """Whether it was out of sight the last time that anybody looked."""
+    return [state["Value"] for state in alloc.get("AllocStates", [])][-1:] == ["unknown"]
 
 
 def _counts(alloc: Object) -> bool:

@@ -21,6 +21,8 @@ BLANK: Mapping[str, Any] = json.loads(Path(__file__).with_name("blank.json").rea
 
 TERMINAL = ("complete", "failed", "lost")
 
+TIMED_OUT = "allocation exceeded max_run_duration"
+
 
 def blank(kind: str, **fields: Any) -> Object:
     """A new object of that kind, with these fields."""
@@ -167,6 +169,11 @@ def placed(alloc: Object) -> bool:
 def live(alloc: Object) -> bool:
     """Whether it is meant to run, and may."""
     return alloc["DesiredStatus"] == "run" and placed(alloc)
+
+
+def seen(status: str) -> Object:
+    """That an allocation's client was seen to be at that, or not to be seen."""
+    return {"Field": 0, "Time": date(), "Value": status}
 
 
 # -- what a client tells of a task -----------------------------------------------------------

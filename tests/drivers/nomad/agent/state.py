@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from tests.drivers.nomad.agent.shapes import Object, live
+from tests.drivers.nomad.agent.shapes import TIMED_OUT, Object, live
 
 Key: TypeAlias = tuple[str, str]
 """The namespace and the id of a job, or the path of a variable."""
@@ -71,6 +71,8 @@ class State:
     def _keep(self, topic: str, thing: Object) -> None:
         thing.setdefault("CreateIndex", self.index)
         thing["ModifyIndex"] = self.index
+        if topic == "Allocation":
+            thing.setdefault("AllocModifyIndex", self.index)
         self.touched[topic] = self.index
         if topic == DELETED:
             self._forget(thing)
@@ -104,7 +106,7 @@ class State:
 
     def _event(self, kind: str, topic: str, thing: Object) -> Event:
         keys = [thing["JobID"], ""] if "JobID" in thing else None
-        payload = {"Deleted": True, "Job": thing} if topic == DELETED else {topic: thing}
+        payload = _payload(topic, thing)
         topic = "Job" if topic == DELETED else topic
         whole = {
             "FilterKeys": keys,
@@ -174,3 +176,12 @@ class State:
         with self.changed:
             self.closed = True
             self.changed.notify_all()
+
+
+def _payload(topic: str, thing: Object) -> Object:
+    """What an event carries: the object, and sometimes a word about it."""
+    if topic == DELETED:
+        return {"Deleted": True, "Job": thing}
+    if thing.get("ClientDescription") == TIMED_OUT:
+        return {topic: thing, "Timeout": True, "TimeoutReason": TIMED_OUT}
+    return {topic: thing}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.drivers.nomad.agent.logs import Log
-from tests.drivers.nomad.agent.shapes import Object, blank, date, duration, event
+from tests.drivers.nomad.agent.shapes import TIMED_OUT, Object, blank, date, duration, event
 from tests.drivers.nomad.agent.templates import (
     Invalid,
     Look,
@@ -22,7 +22,6 @@ from tests.drivers.nomad.agent.templates import (
     variables_of,
 )
 
-TIMED_OUT = "allocation exceeded max_run_duration"
 CONTAINERS = ("docker", "podman")
 ATTRIBUTES = ("attr.", "node.", "meta.")
 
@@ -65,6 +64,8 @@ class Task:
     @property
     def status(self) -> tuple[str, str]:
         """Its allocation's status, and the description of it."""
+        if self._description == TIMED_OUT:  # its task may take a while to end
+            return "complete", TIMED_OUT
         if self.state["State"] != "dead":
             running = self.state["State"] == "running"
             return (
@@ -74,7 +75,7 @@ class Task:
             )
         if self.state["Failed"]:
             return "failed", "Failed tasks"
-        return "complete", self._description or "All tasks have completed"
+        return "complete", "All tasks have completed"
 
     @property
     def started(self) -> bool:
@@ -127,6 +128,12 @@ class Task:
                 number = signal.Signals[self.spec["KillSignal"] or "SIGINT"]
                 self._send(number, group=False)
                 self._later(grace / 1e9, self.destroy)
+
+    def reconnect(self) -> None:
+        """Its node was cut off, and is heard again."""
+        with self._lock:
+            if self.state["State"] == "running" and not self._killed.is_set():
+                self._happen("Reconnected", "Client reconnected")
 
     def destroy(self) -> None:
         """End whatever of it still runs, at once."""
@@ -341,10 +348,11 @@ class Task:
             )
 
     def _pull(self, image: str) -> None:
+        if self._images is None or image in self._images:
+            return
         words = "Downloading image"
         self._happen("Driver", words, details={"image": image}, DriverMessage=words)
-        if self._images is not None and image not in self._images:
-            raise Unpullable(
-                f"Failed to pull `{image}`: Error response from daemon: pull access denied for "
-                f"{image}, repository does not exist or may require 'docker login'"
-            )
+        raise Unpullable(
+            f"Failed to pull `{image}`: Error response from daemon: pull access denied for "
+            f"{image}, repository does not exist or may require 'docker login'"
+        )

@@ -132,7 +132,7 @@ CANARY = "canary-9d11"
 
 
 def test_a_flow_over_s3(there: There, tmp_path_factory: Any, s3_server: Running) -> None:
-    """Nomad takes the credentials as secrets; Armada only because its settings say so."""
+    """Nomad takes the credentials as secrets; Armada only because the configuration says so."""
     place = Place(tmp_path_factory.mktemp("s3"))
     env = {
         **there.env,
@@ -143,7 +143,7 @@ def test_a_flow_over_s3(there: There, tmp_path_factory: Any, s3_server: Running)
         "METAFLOW_DATASTORE_SYSROOT_S3": f"s3://{s3_server.bucket}/{CANARY[:6]}",
         "METAFLOW_S3_ENDPOINT_URL": s3_server.endpoint,
         "SOME_TOKEN": f"{CANARY}-token",
-        "BATCHBRIDGE_ARMADA_ALLOW_PLAIN_CREDENTIALS": "true",
+        "METAFLOW_ARMADA_ALLOW_PLAIN_CREDENTIALS": "true",
     }
     text = place.root / "s3_flow.py"
     source = (FLOWS / "s3_flow.py").read_text()

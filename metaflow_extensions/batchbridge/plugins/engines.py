@@ -302,6 +302,14 @@ ARMADA = Engine(
             "POD_TEMPLATE",
         ),
         _profile("armada"),
+        Attribute(
+            "",
+            "settings.allow_plain_credentials",
+            "bool",
+            "Whether values of secrets may stand in the pod's spec, where others may read them.",
+            readers.truth,
+            "ALLOW_PLAIN_CREDENTIALS",
+        ),
         Attribute("", "settings.token", "str", "Bearer token.", config="TOKEN"),
         Attribute(
             "", "settings.ca_cert", "str", "File with the CA's certificates.", config="CACERT"

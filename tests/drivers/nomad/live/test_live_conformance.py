@@ -12,13 +12,14 @@ from batchbridge.testing import DriverConformance
 from batchbridge_nomad import NomadDriver
 from localdev.nomad_agent import admin_of
 from localdev.nomad_config import Agent, settings
+from tests.drivers.nomad import test_conformance
 from tests.drivers.nomad.live.conftest import crowd_of
 
 pytestmark = pytest.mark.live
 
 
 class _Kit(DriverConformance):
-    allowed_skips = frozenset({"test_gang", "test_no_reruns", "test_queue_timeout"})
+    allowed_skips = test_conformance.TestNomad.allowed_skips
 
     @pytest.fixture
     def on(self, agent: Agent) -> Agent:

@@ -19,7 +19,7 @@ from batchbridge.errors import (
 from batchbridge.model import Absent, JobRef, JobSpec, Secret, Submission
 from batchbridge_nomad import NomadDriver
 from batchbridge_nomad.replies import Refused, problem
-from tests.drivers.nomad.agent import Agent
+from tests.drivers.nomad.agent.answers import found
 
 from .answering import SCOPE
 
@@ -167,12 +167,10 @@ def over(driver, ref):
     return any(seen.state.ending for seen in driver.snapshot(ref.scope, [ref.id]).observations)
 
 
-def test_all_other_calls_are_python_nomads(theirs):
-    with Agent(hcl={HCL: {"Type": "batch"}}) as agent:
-        driver = NomadDriver(NomadDriver.Settings(address=agent.address))
-        with closing(driver):
-            everything(driver)
-        ours = Counter(request.path for request in agent.requests) - Counter(theirs)
+def test_all_other_calls_are_python_nomads(agent, nomad_driver, theirs):
+    agent.spoil("POST", "/v1/jobs/parse", answer=found({"Type": "batch"}))
+    everything(nomad_driver)
+    ours = Counter(request.path for request in agent.requests) - Counter(theirs)
     assert {re.sub("[0-9a-f-]{36}", "ALLOC", path) for path in ours} == OUR_OWN
     kinds = {re.sub("bb-k|[0-9a-f-]{36}", "ID", path) for path in theirs}
     assert kinds == {
@@ -188,13 +186,11 @@ def test_all_other_calls_are_python_nomads(theirs):
     }
 
 
-def test_every_call_names_the_namespace(theirs):
+def test_every_call_names_the_namespace(agent, nomad_driver):
     """Also those in which python-nomad forgets it."""
-    with Agent(hcl={HCL: {"Type": "batch"}}) as agent:
-        driver = NomadDriver(NomadDriver.Settings(address=agent.address))
-        with closing(driver):
-            everything(driver)
-        without = {request.path for request in agent.requests if not request.get("namespace")}
+    agent.spoil("POST", "/v1/jobs/parse", answer=found({"Type": "batch"}))
+    everything(nomad_driver)
+    without = {request.path for request in agent.requests if not request.get("namespace")}
     assert {re.sub("[0-9a-f-]{36}", "ID", path) for path in without} <= {"/v1/node/ID"}
 
 

@@ -19,7 +19,7 @@ from benchmarks.harness import NotRun
 VARIABLE = "BATCHBRIDGE_NOMAD"
 """The environment variable that names the agent."""
 
-THREADS = 8
+THREADS = 16
 """As many as the driver uses to submit."""
 
 RUNS: Mapping[str, Any] = {"driver": "raw_exec"}

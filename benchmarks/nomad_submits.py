@@ -16,7 +16,7 @@ FLOOR = "http.client, the same JSON"
 
 
 def throughput(size: Size) -> Report:
-    """Jobs registered in a second, by eight threads."""
+    """Jobs registered in a second, by sixteen threads."""
     jobs, nomad = size.of(JOBS), agent()
     rates = {
         str(ourselves()): lambda: jobs / _ours(nomad, "many", jobs),

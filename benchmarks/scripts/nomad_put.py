@@ -13,7 +13,7 @@ from http.client import HTTPConnection
 
 import timing
 
-THREADS = 8
+THREADS = 16
 
 
 def main() -> None:

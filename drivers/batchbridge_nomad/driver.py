@@ -35,7 +35,7 @@ from batchbridge_nomad.settings import NomadOptions, NomadSettings
 from batchbridge_nomad.translate import Known
 from batchbridge_nomad.wire import Alloc, Job
 
-CALLS = 32
+CALLS = 16
 """Requests at once where there is one for each job: Nomad writes many to disk as fast as one."""
 
 

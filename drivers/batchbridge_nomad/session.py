@@ -28,8 +28,9 @@ from batchbridge_nomad.settings import NomadSettings
 
 UNIX = "unix://"
 
-CONNECTIONS = 40
-"""Connections kept open; an agent allows one address a hundred, idle ones too."""
+CONNECTIONS = 100
+"""Connections that may be kept: an agent allows one address no more. There are as many as calls
+were under way at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from batchbridge.errors import KeyConflict, TransportError
+from batchbridge.errors import BatchBridgeError, KeyConflict, TransportError
 from batchbridge.model import Receipt, Submission
 from batchbridge_nomad.api import Api
 from batchbridge_nomad.jobs import digest
@@ -51,27 +51,33 @@ class Registrar:
 
     @contextmanager
     def _secrets(self, submission: Submission) -> Iterator[None]:
-        """Write the job's secrets first, and take them back where it is refused."""
+        """Write the job's secrets first, and take them back where there will be no job."""
         path = variable_path(job_id(submission.key))
-        if submission.secrets:
-            self._write(path, submission)
+        written = bool(submission.secrets) and self._write(path, submission)
         try:
             yield
-        except AlreadyThere:
+        except (AlreadyThere, TransportError):
             raise
-        except Refused:
-            if submission.secrets:
-                self.api.delete_variable(self.plan.place, path)
+        except BatchBridgeError:
+            if written:
+                self._take_back(path)
             raise
 
-    def _write(self, path: str, submission: Submission) -> None:
-        """Write them anew; those of a job that is there already are left as they are."""
+    def _take_back(self, path: str) -> None:
+        """Delete them, as far as that is allowed: why there is no job is what must be told."""
+        with suppress(BatchBridgeError):
+            self.api.delete_variable(self.plan.place, path)
+
+    def _write(self, path: str, submission: Submission) -> bool:
+        """Write them anew; whether it did: those of a job that is there are left as they are."""
         values = {name: secret.reveal() for name, secret in submission.secrets.items()}
         try:
             self.api.write_variable(self.plan.place, path, values, new=True)
         except Conflict:
-            if self.api.job(self.plan.place, job_id(submission.key)) is None:
-                self.api.write_variable(self.plan.place, path, values, new=False)
+            if self.api.job(self.plan.place, job_id(submission.key)) is not None:
+                return False
+            self.api.write_variable(self.plan.place, path, values, new=False)
+        return True
 
     def _repeated(self, submission: Submission) -> Receipt:
         """The answer to a key whose job is there already."""

@@ -7,9 +7,11 @@ from werkzeug import Request, Response
 
 from batchbridge.errors import (
     AuthError,
+    ConfigError,
     KeyConflict,
     Rejected,
     SpecError,
+    TransportError,
 )
 from batchbridge.model import JobRef
 
@@ -122,6 +124,44 @@ def test_secrets_of_a_refused_job_are_taken_back(httpserver, driver):
     (receipt,) = driver.submit([submission(secrets=["TOKEN"])])
     assert isinstance(receipt.error, Rejected)
     assert httpserver.log[-1][0].method == "DELETE"
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "left"),
+    [
+        (403, "Permission denied", False),
+        (500, "No path to region", False),
+        (500, "No cluster leader", True),
+    ],
+)
+def test_secrets_stay_only_where_there_may_be_a_job(httpserver, driver, status, words, left):
+    httpserver.expect_request("/v1/var/nomad/jobs/bb-k").respond_with_json({})
+    httpserver.expect_request("/v1/jobs").respond_with_data(words, status=status)
+    with pytest.raises((AuthError, ConfigError, TransportError), match=words):
+        list(driver.submit([submission(secrets=["TOKEN"])]))
+    deleted = [request for request, _ in httpserver.log if request.method == "DELETE"]
+    assert bool(deleted) is not left
+
+
+def test_secrets_of_a_job_that_is_there_stay_though_this_submit_is_refused(httpserver, driver):
+    """The answer to the first submit was lost, and the token has expired since."""
+    there = driver.render(submission(secrets=["TOKEN"]))["Job"]
+    httpserver.expect_request("/v1/var/nomad/jobs/bb-k").respond_with_data("", status=409)
+    httpserver.expect_request("/v1/job/bb-k").respond_with_json(there)
+    httpserver.expect_request("/v1/jobs").respond_with_data("ACL token expired", status=403)
+    with pytest.raises(AuthError):
+        list(driver.submit([submission(secrets=["TOKEN"])]))
+    assert not [request for request, _ in httpserver.log if request.method == "DELETE"]
+
+
+def test_what_stops_a_job_is_told_before_what_keeps_its_secrets(httpserver, driver):
+    variable = "/v1/var/nomad/jobs/bb-k"
+    httpserver.expect_request(variable, method="PUT").respond_with_json({})
+    httpserver.expect_request(variable, method="DELETE").respond_with_data("", status=403)
+    httpserver.expect_request("/v1/jobs").respond_with_data("Permission denied", status=403)
+    with pytest.raises(AuthError) as caught:
+        list(driver.submit([submission(secrets=["TOKEN"])]))
+    assert "submit-job" in caught.value.remedy
 
 
 def test_secrets_of_a_job_that_is_there_are_left_as_they_are(httpserver, driver):

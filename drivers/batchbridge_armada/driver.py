@@ -193,7 +193,7 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
             return None
         if state in ENDED:
             return explain.over(job, self._api.errors([ref.id]).get(ref.id, ""))
-        return explain.placed(job) or self._report(ref)
+        return self._report(ref) if state == "QUEUED" else explain.placed(job)
 
     def _report(self, ref: JobRef) -> Explanation | None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from pytest_httpserver import HTTPServer
 
 from batchbridge_armada import ArmadaDriver
 from tests.drivers.armada.server import Armada
@@ -26,3 +27,12 @@ def driver_here(armada: Armada) -> Iterator[ArmadaDriver]:
     driver = ArmadaDriver(settings)
     yield driver
     driver.close()
+
+
+@pytest.fixture
+def provider() -> Iterator[HTTPServer]:
+    """Where an OpenID Connect provider can be."""
+    server = HTTPServer(host="127.0.0.1")
+    server.start()
+    yield server
+    server.stop()

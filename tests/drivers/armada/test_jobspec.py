@@ -9,35 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchbridge.errors import SpecError
-from batchbridge.fields import options_from
-from batchbridge.model import Files, JobSpec, Secret, Submission
-from batchbridge_armada import ArmadaDriver, jobspec
+from batchbridge.model import Files
+from batchbridge_armada import ArmadaDriver
 from batchbridge_armada.orders import Orders
-from batchbridge_armada.settings import ArmadaOptions, ArmadaSettings
+from batchbridge_armada.settings import ArmadaSettings
 from batchbridge_armada.wire import item
 from tests.drivers.armada.cluster import expanded
+from tests.drivers.armada.rendering import MANIFEST, container, pod_of, rendered, submission
 
 KEPT = "-----BEGIN-----"
-
-
-def submission(*, files=None, job_set="s", key="k", secrets=None, **fields):
-    form = {"command": "true", "image": "busybox", **fields}
-    named = {name: Secret(value) for name, value in (secrets or {}).items()}
-    spec = JobSpec.parse(form)
-    return Submission(key, spec, job_set, "user", files=files, secrets=named)
-
-
-def rendered(*, settings=None, **fields):
-    driver = ArmadaDriver(ArmadaSettings(queue="q", **(settings or {})))
-    return driver.render(submission(**fields))
-
-
-def pod_of(**fields):
-    return rendered(**fields)["pod_specs"][0]
-
-
-def container(**fields):
-    return pod_of(**fields)["containers"][0]
 
 
 def test_the_same_key_is_the_same_client_id_in_its_scope_only():
@@ -220,89 +200,6 @@ def test_what_a_pod_may_be_asked_for():
     assert pod.imagePullSecrets[0].name == "registry"
     assert pod.activeDeadlineSeconds == 2
     assert pod.containers[0].envFrom[0].secretRef.localObjectReference.name == "bundle"
-
-
-# -- a template -----------------------------------------------------------------------------------
-
-MANIFEST = """
-apiVersion: v1
-kind: Pod
-spec:
-  nodeSelector: {zone: a}
-  containers:
-  - {name: sidecar, image: proxy}
-  - name: main
-    image: theirs
-    resources: {limits: {cpu: 2, memory: 1Gi}}
-"""
-
-
-@pytest.mark.parametrize("form", ["mapping", "YAML", "JSON", "file"])
-def test_a_template_is_a_mapping_a_text_or_a_file(tmp_path, form):
-    spec = {"nodeSelector": {"zone": "a"}}
-    (tmp_path / "pod.yaml").write_text(MANIFEST)
-    forms = {
-        "mapping": spec,
-        "YAML": MANIFEST,
-        "JSON": json.dumps(spec),
-        "file": str(tmp_path / "pod.yaml"),
-    }
-    assert pod_of(options={"pod": forms[form]})["nodeSelector"] == {"zone": "a"}
-
-
-def test_the_template_s_container_of_our_name_is_ours():
-    main, sidecar = pod_of(image=None, cpu=0.5, options={"pod": MANIFEST})["containers"]
-    assert (main["name"], main["image"], sidecar["name"]) == ("main", "theirs", "sidecar")
-    assert main["resources"]["limits"] == {"cpu": "500m", "memory": "1Gi"}
-
-
-def test_what_of_a_template_does_not_stand_is_told():
-    own = {
-        "restartPolicy": "Always",
-        "priorityClassName": "theirs",
-        "terminationGracePeriodSeconds": 5,
-        "tolerations": [{"key": "a"}],
-        "containers": [
-            {
-                "name": "worker",
-                "image": "theirs",
-                "command": ["sleep"],
-                "args": ["1"],
-                "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}],
-                "resources": {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"cpu": 2}},
-            }
-        ],
-    }
-    asked = {"pod": own, "priority_class": "ours"}
-    pod = pod_of(env={"A": "3"}, options=asked)
-    (note,) = jobspec.notes(options_from(ArmadaOptions, asked), pod)
-    assert note.endswith(
-        ": restartPolicy, priorityClassName, main.image, main.command, main.args, main.env.A,"
-        " main.resources.requests.cpu"
-    )
-
-
-def test_a_template_that_stands_whole_is_no_news():
-    asked = {"pod": {"nodeSelector": {"a": "b"}}}
-    assert not jobspec.notes(options_from(ArmadaOptions, asked), pod_of(options=asked))
-    assert not jobspec.notes(ArmadaOptions(), {})
-
-
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ({"containers": "x"}, "options.pod.containers"),
-        ({"containers": [{"env": {}}]}, "options.pod.containers"),
-        ({"nodeSelector": ["a"]}, "options.pod.nodeSelector"),
-        ("no/such/file.yaml", "cannot be read"),
-        ("a: [\n", "neither YAML nor JSON"),
-        ("- a\n- b\n", "is no pod spec"),
-    ],
-)
-def test_a_template_that_is_none(given, words):
-    with pytest.raises(SpecError, match=words) as caught:
-        rendered(options={"pod": given})
-    assert caught.value.path.startswith("options.pod")
 
 
 # -- secrets --------------------------------------------------------------------------------------

@@ -219,6 +219,14 @@ def test_a_job_that_never_fits_is_told_what_to_change(armada, driver):
     assert explanation.remedy.startswith("ask for less")
 
 
+def test_a_job_that_waits_again_is_explained_by_the_scheduler(armada, driver):
+    """Its last run is over, and its place is another's."""
+    (receipt,) = submit(driver, submission(**LONG))
+    running(armada, receipt)
+    armada.cluster.jobs[receipt.id].state = "QUEUED"
+    assert driver.explain(ref(receipt)).summary == "resource limit exceeded"
+
+
 def test_the_pieces_of_a_job_are_named(armada, driver):
     (receipt,) = submit(driver, submission(options={"namespace": "team"}, **LONG))
     running(armada, receipt)

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.drivers.nomad import likeness as alike
-from tests.drivers.nomad.scenarios import Stage
+from tests.drivers.nomad.stage import Stage
 from tests.drivers.nomad.worlds import World
 
 NOBODY = "00000000-0000-0000-0000-000000000000"

@@ -44,7 +44,7 @@ def eager(root: Path) -> dict[str, Any]:
         shutil.copy(BUSYBOX, programs / name)
     return {
         "name": "node-1",
-        "server": {"min_heartbeat_ttl": "2s", "heartbeat_grace": "2s"},
+        "server": {"min_heartbeat_ttl": "4s", "heartbeat_grace": "6s"},
         "client": {"chroot_env": {str(programs): "/bin"}},
     }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.drivers.nomad.agent.shapes import TERMINAL, Object, blank, evaluation
 from tests.drivers.nomad.agent.state import Change, State
 from tests.drivers.nomad.agent.task import Task
+from tests.drivers.nomad.agent.workplace import Workplace
 
 
 class Clients:
@@ -49,12 +50,9 @@ class Clients:
                 self._told[alloc["ID"]] = task
                 self._news.notify_all()
 
+        folder = Path(self._folder.name, alloc["ID"])
         task = Task(
-            job,
-            alloc,
-            node,
-            folder=Path(self._folder.name, alloc["ID"]),
-            inherited=self._env,
+            Workplace(job, alloc, node, folder, self._env),
             images=self._images,
             look=look,
             changed=self._state.changed,

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 
 from tests.drivers.nomad.agent.logs import Log
 from tests.drivers.nomad.agent.shapes import TIMED_OUT, Object, blank, date, duration, event
-from tests.drivers.nomad.agent.templates import (
-    Invalid,
-    Look,
-    Waits,
-    interpolated,
-    rendered,
-    variables_of,
-)
-
-CONTAINERS = ("docker", "podman")
-ATTRIBUTES = ("attr.", "node.", "meta.")
+from tests.drivers.nomad.agent.templates import Invalid, Look, Waits, rendered
+from tests.drivers.nomad.agent.workplace import Workplace
 
 
 class Unpullable(OSError):
@@ -35,23 +24,18 @@ class Task:
 
     def __init__(
         self,
-        job: Object,
-        alloc: Object,
-        node: Object,
+        place: Workplace,
         *,
-        folder: Path,
-        inherited: Mapping[str, str],
         images: frozenset[str] | None,
         look: Look,
         changed: threading.Condition,
         tell: Callable[[], None],
     ) -> None:
-        self.job, self.alloc, self.node = job, alloc, node
-        (self.group,) = job["TaskGroups"]
-        (self.spec,) = self.group["Tasks"]
+        self.job, self.alloc, self.node = place.job, place.alloc, place.node
+        self.spec = place.task
         self.state = blank("state")
         self.oom = False
-        self._folder, self._inherited, self._images = folder, inherited, images
+        self._place, self._images = place, images
         self._look, self._changed, self._tell = look, changed, tell
         self._lock = threading.RLock()
         self._killed = threading.Event()
@@ -86,7 +70,7 @@ class Task:
         """Its standard output or error."""
         config = self.spec["LogConfig"]
         return Log(
-            self._folder / "alloc" / "logs",
+            self._place.folder / "alloc" / "logs",
             f"{self.spec['Name']}.{stream}",
             config["MaxFileSizeMB"] << 20,
             config["MaxFiles"],
@@ -96,7 +80,7 @@ class Task:
 
     def run(self) -> None:
         """Live from the first event to the last."""
-        limit = self.group["MaxRunDuration"]
+        limit = self._place.group["MaxRunDuration"]
         if limit:
             self._later(limit / 1e9, lambda: self.kill(TIMED_OUT))
         self._happen("Received", "Task received by client")
@@ -145,13 +129,16 @@ class Task:
         with self._lock:
             if self._killed.is_set():
                 return None
-            argv = self._argv(env)
+            config = self._place.config(env)
+            if self._place.contained:
+                self._pull(config["image"])
+            argv = self._place.argv(config, env)
             for stream in ("stdout", "stderr"):
                 self.log(stream).create()
             self._process = subprocess.Popen(
                 argv,
                 env=env,
-                cwd=self._home,
+                cwd=self._place.home,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -192,10 +179,10 @@ class Task:
 
     def _terminated(self, code: int) -> None:
         number = -code if code < 0 else 0
-        shown, contained = 128 + number if number else code, self.spec["Driver"] in CONTAINERS
+        shown = 128 + number if number else code
         details = {"exit_code": str(shown), "oom_killed": str(self.oom).lower()}
         words = f"Exit Code: {shown}"
-        if contained:  # a container's engine tells no signal
+        if self._place.contained:  # a container's engine tells no signal
             words, number = self._contained(words, shown, details), 0
         details["signal"] = str(number)
         words += f", Signal: {number}" if number else ""
@@ -250,63 +237,12 @@ class Task:
 
     # -- what it runs ------------------------------------------------------------------------
 
-    @property
-    def _home(self) -> Path:
-        return self._folder / str(self.spec["Name"])
-
     def _environment(self) -> dict[str, str]:
-        """The variables of the task, once its templates are there."""
-        nomad = self._nomad_variables()
-        for name in ("NOMAD_TASK_DIR", "NOMAD_SECRETS_DIR", "NOMAD_ALLOC_DIR"):
-            Path(nomad[name]).mkdir(parents=True, exist_ok=True)
-        said = interpolated(self.spec["Env"] or {}, {**nomad, **self._facts()}, strict=False)
-        contained = self.spec["Driver"] in CONTAINERS
-        below = {"PATH": self._inherited["PATH"]} if contained else self._inherited
-        env = {**below, **nomad, **said}
+        """Its variables, once all that its templates read is there."""
+        env = self._place.environment()
         for template in self.spec["Templates"] or []:
-            env |= self._written(template)
+            env |= self._place.write(template, self._rendered(template))
         return env
-
-    def _nomad_variables(self) -> dict[str, str]:
-        job, alloc, spec = self.job, self.alloc, self.spec
-        meta = {**(job["Meta"] or {}), **(self.group["Meta"] or {}), **(spec["Meta"] or {})}
-        named = {f"NOMAD_META_{name}": str(value) for name, value in meta.items()}
-        return {
-            "NOMAD_ALLOC_DIR": str(self._folder / "alloc"),
-            "NOMAD_TASK_DIR": str(self._home / "local"),
-            "NOMAD_SECRETS_DIR": str(self._home / "secrets"),
-            "NOMAD_ALLOC_ID": alloc["ID"],
-            "NOMAD_SHORT_ALLOC_ID": alloc["ID"][:8],
-            "NOMAD_ALLOC_NAME": alloc["Name"],
-            "NOMAD_ALLOC_INDEX": "0",
-            "NOMAD_TASK_NAME": spec["Name"],
-            "NOMAD_GROUP_NAME": self.group["Name"],
-            "NOMAD_JOB_ID": job["ID"],
-            "NOMAD_JOB_NAME": job["Name"],
-            "NOMAD_DC": self.node["Datacenter"],
-            "NOMAD_REGION": job["Region"],
-            "NOMAD_NAMESPACE": job["Namespace"],
-            "NOMAD_MEMORY_LIMIT": str(spec["Resources"]["MemoryMB"]),
-            "NOMAD_CPU_LIMIT": str(spec["Resources"]["CPU"]),
-            "NOMAD_PARENT_CGROUP": "nomad.slice",
-            **named,
-            **{name.upper(): value for name, value in named.items()},
-        }
-
-    def _facts(self) -> dict[str, str]:
-        """What ``${attr.…}`` and ``${node.…}`` are here."""
-        node = self.node
-        attributes = {f"attr.{name}": value for name, value in node["Attributes"].items()}
-        named = {"node.unique.name": node["Name"], "node.unique.id": node["ID"]}
-        return {**attributes, **named, "node.datacenter": node["Datacenter"]}
-
-    def _written(self, template: Object) -> dict[str, str]:
-        """Write a template into the task's directory; the variables that it sets."""
-        text, path = self._rendered(template), self._home / template["DestPath"]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        path.chmod(int(template["Perms"], 8))
-        return dict(variables_of(text)) if template["Envvars"] else {}
 
     def _rendered(self, template: Object) -> str:
         """Its text, once all that it reads is there; of a task that was killed meanwhile, none."""
@@ -325,27 +261,6 @@ class Task:
     def _await(self, path: str) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._look(path) is not None or self._killed.is_set())
-
-    def _argv(self, env: dict[str, str]) -> list[str]:
-        config = interpolated(self.spec["Config"], {**env, **self._facts()}, strict=True)
-        if self.spec["Driver"] in CONTAINERS:
-            self._pull(config["image"])
-            starts = [*config.get("entrypoint", []), *filter(None, [config.get("command")])]
-            return [*starts, *config.get("args", [])]
-        self._known(config, ("command", "args", "work_dir", "cgroup_v1_override", "oom_score_adj"))
-        if not shutil.which(config["command"], path=env.get("PATH")):
-            raise FileNotFoundError(
-                "failed to launch command with executor: rpc error: code = Unknown desc = binary "
-                f'"{config["command"]}" could not be found'
-            )
-        return [config["command"], *config.get("args", [])]
-
-    def _known(self, config: Object, names: tuple[str, ...]) -> None:
-        for name in config.keys() - {*names}:
-            raise Invalid(
-                "2 errors occurred:\n\t* failed to parse config: \n\t* Invalid label: "
-                f'No argument or block type is named "{name}".\n\n'
-            )
 
     def _pull(self, image: str) -> None:
         if self._images is None or image in self._images:

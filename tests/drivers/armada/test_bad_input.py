@@ -107,6 +107,7 @@ def test_a_pod_that_never_fits(bb, armada):
         (("-o", "pod=none.yaml"), "options.pod cannot be read", "a file's name"),
         (("-o", "grace=1h"), "grace must be 1 s to 5 minutes", ""),
         (("-o", "quue=x"), "did you mean 'queue'?", "it has queue"),
+        (("--secret", "HOME"), "no place for them but the pod spec", "allow_plain_credentials"),
         (("--label", "a b=c"), "Kubernetes takes no a b=c", "options.annotations"),
     ],
 )

@@ -23,7 +23,7 @@ def submit(driver, *submissions):
     return [receipts[one.key] for one in submissions]
 
 
-def until(holds, patience=15.0):
+def until(holds, patience=30.0):
     """Look again and again until it holds; what it holds with."""
     deadline = time.monotonic() + patience
     while not (found := holds()):

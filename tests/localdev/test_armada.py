@@ -17,6 +17,8 @@ from localdev.armada_state import load
 from localdev.common import free_port
 from tests.localdev.armada_stand_ins import NOTES
 
+pytestmark = pytest.mark.timeout(600)  # a dozen processes of Python each
+
 REPO = Path(__file__).parents[2]
 SCRIPT = REPO / "localdev" / "armada"
 ARMADAS = ("server", "scheduler", "scheduleringester", "eventingester", "lookoutingester")
@@ -58,7 +60,7 @@ def armada(home: Path) -> Iterator[Run]:
         command = [SCRIPT, "--state", home / "state" / "armada", *words]
         env = {**os.environ, "PYTHON": sys.executable}
         return subprocess.run(
-            [str(word) for word in command], env=env, capture_output=True, text=True, timeout=100
+            [str(word) for word in command], env=env, capture_output=True, text=True, timeout=300
         )
 
     yield run

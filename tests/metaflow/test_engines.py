@@ -51,9 +51,11 @@ def ran(there: There, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]
     place = Place(tmp_path_factory.mktemp(there.name))
     words = ["run", "--wide", str(WIDE[there.name]), "--with", f"{there.name}:cpu=0.25,disk=16"]
     words += ["--max-workers", "8"]
-    console = place.flow("engine_flow.py", *words, env=there.env, within=LONG)
-    yield Ran(there, place, console, place.show("EngineFlow", console))
-    place.end_all()
+    try:
+        console = place.flow("engine_flow.py", *words, env=there.env, within=LONG)
+        yield Ran(there, place, console, place.show("EngineFlow", console))
+    finally:
+        place.end_all()
 
 
 def test_every_step_is_a_job_and_artifacts_go_both_ways(ran: Ran) -> None:
@@ -131,9 +133,8 @@ def test_no_job_is_left(ran: Ran) -> None:
 CANARY = "canary-9d11"
 
 
-def test_a_flow_over_s3(there: There, tmp_path_factory: Any, s3_server: Running) -> None:
+def test_a_flow_over_s3(place: Place, there: There, s3_server: Running) -> None:
     """Nomad takes the credentials as secrets; Armada only because the configuration says so."""
-    place = Place(tmp_path_factory.mktemp("s3"))
     env = {
         **there.env,
         "AWS_ACCESS_KEY_ID": f"{CANARY}-id",
@@ -157,4 +158,3 @@ def test_a_flow_over_s3(there: There, tmp_path_factory: Any, s3_server: Running)
     assert console.count("over S3") == 1
     assert "x is 41" in console
     assert CANARY not in console
-    place.end_all()

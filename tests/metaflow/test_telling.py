@@ -55,7 +55,9 @@ def test_each_state_of_a_job_is_said_as_it_comes(
         telling.ended(second, record, second.details())
         first.wait(60)
     said = [line.partition("] ")[2] for line in capfd.readouterr().err.splitlines()]
-    told = [line.split()[0].rstrip(":") for line in said if not line.startswith(("logs:", "it waits:"))]
+    told = [
+        line.split()[0].rstrip(":") for line in said if not line.startswith(("logs:", "it waits:"))
+    ]
     assert told == ["Job", "queued", "leased", "pending", "running", "succeeded"]
     assert "running on node-1" in said
 

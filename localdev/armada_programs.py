@@ -85,11 +85,15 @@ class Ports:
 
 def overlays(stores: Stores, ports: Ports) -> dict[str, Overlay]:
     """For each program what is merged over the checkout's configuration. Periods are short."""
-    pulsar = {"pulsar": {"URL": stores.pulsar}}
+    told = {**_servers(stores, ports), **_executors(ports)}
+    return {name: {**overlay, **_quiet(name)} for name, overlay in told.items()}
+
+
+def _servers(stores: Stores, ports: Ports) -> dict[str, Overlay]:
+    pulsar: Overlay = {"pulsar": {"URL": stores.pulsar}}
     redis = {"addrs": [stores.redis]}
     scheduler, lookout = (_database(stores, name) for name in DATABASES)
-    executors = {"executorApiConnection": {"armadaUrl": f"localhost:{ports.scheduler}"}}
-    told: dict[str, Overlay] = {
+    return {
         "server": {
             **pulsar,
             **lookout,
@@ -111,11 +115,16 @@ def overlays(stores: Stores, ports: Ports) -> dict[str, Overlay]:
         "eventingester": {**pulsar, "redis": redis},
         "lookoutingester": {**pulsar, **lookout},
         "lookout": lookout,
-        "fakeexecutor": {**executors, **_executing("fake-cluster")},
-        "executor": {**executors, **_executing(CLUSTER)},
+    }
+
+
+def _executors(ports: Ports) -> dict[str, Overlay]:
+    connection = {"executorApiConnection": {"armadaUrl": f"localhost:{ports.scheduler}"}}
+    return {
+        "fakeexecutor": {**connection, **_executing("fake-cluster")},
+        "executor": {**connection, **_executing(CLUSTER)},
         "binoculars": {"grpcPort": ports.binoculars, "application": {"clusterId": CLUSTER}},
     }
-    return {name: {**overlay, **_quiet(name, overlay)} for name, overlay in told.items()}
 
 
 def _database(stores: Stores, name: str) -> Overlay:
@@ -145,7 +154,7 @@ def _executing(cluster: str) -> Overlay:
     }
 
 
-def _quiet(name: str, overlay: Overlay) -> Overlay:
+def _quiet(name: str) -> Overlay:
     """No traces to a collector that is not there; any free port where nobody asks."""
     named: dict[str, Overlay] = {
         "scheduler": {"metrics": {"port": free_port()}, "http": {"port": free_port()}},

@@ -125,6 +125,10 @@ def test_only_what_is_named_reaches_the_job(ran: Ran) -> None:
     assert env["METAFLOW_BATCHBRIDGE_WORKLOAD"] == "1"
 
 
+def test_the_job_needs_neither_batchbridge_nor_an_engines_client(ran: Ran) -> None:
+    assert ran.steps["start"][0]["artifacts"]["loaded"] == []
+
+
 def test_no_job_is_left(ran: Ran) -> None:
     words = [ran.there.name, "list", "--my-runs"]
     assert "No unfinished jobs" in ran.place.flow("engine_flow.py", *words, env=ran.there.env)

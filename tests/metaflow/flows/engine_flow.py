@@ -22,6 +22,7 @@ class EngineFlow(FlowSpec):
         print("to stderr", file=sys.stderr)
         current.card.append(Markdown("# the card of start"))
         self.there = {**os.environ}
+        self.loaded = sorted({"batchbridge", "nomad", "armada_client", "grpc"} & sys.modules.keys())
         self.numbers = list(range(self.wide))
         self.next(self.work, foreach="numbers")
 

@@ -21,6 +21,8 @@ import psutil
 from requests import RequestException
 
 from batchbridge import BatchBridgeError, Client, WaitTimeout
+from batchbridge.layers import Layers
+from batchbridge.settings import Config
 from batchbridge_nomad import NomadDriver
 from localdev import nomad_config
 from localdev.common import (
@@ -38,7 +40,7 @@ from localdev.nomad_admin import POLICY, Admin
 from localdev.nomad_config import CONFIG, Agent, Features, Place, settings
 from localdev.processes import ServerProcess, end_all_in
 
-READY_WITHIN = 60.0  # seconds
+READY_WITHIN = 120.0  # seconds
 STOPPED_WITHIN = 40.0
 """Seconds: a dev agent ends its jobs first, each within its own kill_timeout."""
 
@@ -191,8 +193,9 @@ def admin_of(agent: Agent) -> Admin:
 
 
 def _run_a_job(agent: Agent) -> None:
-    """What an agent that is ready can do; nothing of it is left."""
-    with Client(driver=NomadDriver(settings(agent)), journal=False) as client:
+    """What an agent that is ready can do, whatever the user's files say; nothing of it is left."""
+    driver, config = NomadDriver(settings(agent)), Config(Layers((), {}))
+    with Client(driver=driver, config=config, journal=False) as client:
         job = client.submit("true", name="localdev", options={"driver": "raw_exec"})
         job.result(READY_WITHIN)
     admin_of(agent).ask("DELETE", f"job/{job.ref.id}?purge=true")

@@ -13,11 +13,16 @@ from typing import Any
 import pytest
 
 from batchbridge import Client
+from batchbridge.layers import Layers
+from batchbridge.settings import Config
 from batchbridge_nomad import NomadDriver
 from batchbridge_nomad.settings import NomadSettings
 from localdev.nomad_admin import Admin
 from localdev.nomad_agent import admin_of, load
 from localdev.nomad_config import Agent, settings
+
+LIVE = [pytest.mark.live, pytest.mark.timeout(600)]
+"""What marks these tests; agents take their time where others work."""
 
 Start = Callable[..., Agent]
 PREEMPTION = """
@@ -93,7 +98,8 @@ def client(agent: Agent) -> Iterator[Client]:
 
 def client_of(reached_by: NomadSettings) -> Client:
     """A client that takes nothing from this machine's files, and keeps no journal."""
-    return Client(driver=NomadDriver(reached_by), journal=False)
+    config = Config(Layers((), {}))
+    return Client(driver=NomadDriver(reached_by), config=config, journal=False)
 
 
 def crowd_of(admin: Admin) -> dict[str, Any]:

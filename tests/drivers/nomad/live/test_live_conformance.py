@@ -13,9 +13,9 @@ from batchbridge_nomad import NomadDriver
 from localdev.nomad_agent import admin_of
 from localdev.nomad_config import Agent, settings
 from tests.drivers.nomad import test_conformance
-from tests.drivers.nomad.live.conftest import crowd_of
+from tests.drivers.nomad.live.conftest import LIVE, crowd_of
 
-pytestmark = pytest.mark.live
+pytestmark = LIVE
 
 
 class _Kit(DriverConformance):
@@ -35,6 +35,10 @@ class _Kit(DriverConformance):
     @pytest.fixture
     def unreachable(self, on: Agent) -> NomadDriver:
         return NomadDriver(replace(settings(on), address="http://127.0.0.1:9"))
+
+    @pytest.fixture
+    def patience(self) -> float:
+        return 180.0
 
     @pytest.fixture
     def job_fields(self) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from uuid import uuid4
 import pytest
 
 from batchbridge import Cause, Client, Job, JobState
+from tests.drivers.nomad.live.conftest import LIVE
 
-pytestmark = pytest.mark.live
+pytestmark = LIVE
 EATS_MEMORY = "dd if=/dev/zero of=/dev/null bs=400M count=1"
 
 

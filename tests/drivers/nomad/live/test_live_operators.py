@@ -9,9 +9,9 @@ import pytest
 from batchbridge import Cause, JobState
 from batchbridge.errors import SpecError
 from localdev.nomad_config import settings
-from tests.drivers.nomad.live.conftest import client_of
+from tests.drivers.nomad.live.conftest import LIVE, client_of
 
-pytestmark = pytest.mark.live
+pytestmark = LIVE
 RAW = {"driver": "raw_exec"}
 
 

@@ -8,8 +8,9 @@ from batchbridge.model import JobSpec, Submission
 from batchbridge_nomad import NomadDriver
 from batchbridge_nomad.api import Api, Place
 from localdev.nomad_config import settings
+from tests.drivers.nomad.live.conftest import LIVE
 
-pytestmark = pytest.mark.live
+pytestmark = LIVE
 
 CSI = {
     "source": "data",

@@ -15,9 +15,9 @@ from batchbridge import Client, JobState
 from localdev.nomad_admin import POLICY
 from localdev.nomad_agent import admin_of
 from localdev.nomad_config import Agent, settings
-from tests.drivers.nomad.live.conftest import client_of
+from tests.drivers.nomad.live.conftest import LIVE, client_of
 
-pytestmark = pytest.mark.live
+pytestmark = LIVE
 Run = Callable[..., subprocess.CompletedProcess[str]]
 RAW = ("--backend", "nomad", "-o", "driver=raw_exec")
 VARIABLES = 'variables { path "nomad/jobs/*" { capabilities = ["write", "destroy"] } }'

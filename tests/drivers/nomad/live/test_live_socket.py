@@ -11,9 +11,9 @@ import pytest
 
 from batchbridge import JobState
 from localdev.nomad_config import Agent, settings
-from tests.drivers.nomad.live.conftest import client_of
+from tests.drivers.nomad.live.conftest import LIVE, client_of
 
-pytestmark = pytest.mark.live
+pytestmark = LIVE
 RAW = {"driver": "raw_exec"}
 
 

@@ -12,9 +12,9 @@ from batchbridge import BatchBridgeError, JobState
 from batchbridge.errors import AuthError
 from batchbridge_nomad.settings import NomadSettings
 from localdev.nomad_config import Agent, settings
-from tests.drivers.nomad.live.conftest import client_of
+from tests.drivers.nomad.live.conftest import LIVE, client_of
 
-pytestmark = pytest.mark.live
+pytestmark = LIVE
 RAW = {"driver": "raw_exec"}
 
 
@@ -74,7 +74,6 @@ def test_nobody_listens(trusted):
     assert "https://127.0.0.1:9 cannot be reached" in str(error)
 
 
-@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 def test_skipping_verification_is_possible_and_asked_for(trusted):
     unverified = replace(trusted, ca_cert="", tls_skip_verify=True)
     with client_of(unverified) as client:

@@ -75,14 +75,17 @@ class NomadDriver(BatchDriver[NomadSettings]):
         self._books: dict[Scope, Book] = {}
 
     def scope_of(self, submission: Submission) -> Scope:
-        """The namespace; with the region where the job asks for another than the settings'."""
+        """The namespace, and the region where one is named."""
         return self._planner.scope(options_of(submission))
 
     # -- the four verbs ----------------------------------------------------------------------
 
     def submit(self, submissions: Sequence[Submission]) -> Iterator[Receipt]:
         """Register each, create-only. A job that Nomad refuses is a receipt in its words."""
-        yield from mapped(self._submit, submissions, workers=CALLS)
+        if len(submissions) == 1:  # for which threads would cost more than the call
+            yield self._submit(submissions[0])
+        else:
+            yield from mapped(self._submit, submissions, workers=CALLS)
 
     def snapshot(self, scope: Scope, known: Collection[str]) -> Batch:
         """The history of each known job; Absent where Nomad denies it, asked for by itself."""
@@ -124,7 +127,7 @@ class NomadDriver(BatchDriver[NomadSettings]):
 
     def list(self, job_set: str | None, user: str | None) -> Iterator[Listed]:
         """The jobs of that set and that user in the settings' namespace."""
-        scope: Scope = (self.settings.namespace,)
+        scope = self._planner.scope(NomadOptions())
         place = self._place(scope)
         where = jobs.where({"job_set": job_set, "user": user})
         found = self._api.jobs(place, prefix=jobspec.PREFIX, where=where)

@@ -51,7 +51,8 @@ RESERVED = "batchbridge_"
 """How what we say of a job begins in its Meta; the rest are labels."""
 
 _FILLED_IN = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
-_SAFE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+# As a part of a Variable's path, too: no dot.
+_SAFE = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 @dataclass(frozen=True, slots=True)

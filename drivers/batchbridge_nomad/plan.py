@@ -39,9 +39,9 @@ class Planner:
         return Place(scope[0], scope[1] if len(scope) > 1 else self._settings.region)
 
     def scope(self, options: NomadOptions) -> Scope:
-        """The namespace; with the region where the job asks for another than the settings'."""
-        region = options.region if options.region != self._settings.region else ""
-        return tuple(filter(None, (options.namespace or self._settings.namespace, region)))
+        """The namespace, and the region where one is named: of the job, else of the settings."""
+        namespace = options.namespace or self._settings.namespace
+        return tuple(filter(None, (namespace, options.region or self._settings.region)))
 
     def plan(self, submission: Submission) -> Plan:
         """The job of that submission. SpecError where what is asked for does not go together."""

@@ -17,9 +17,10 @@ from typing import Any, ClassVar
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
+import urllib3
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, Timeout
 from urllib3.connection import HTTPConnection
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
 from batchbridge.errors import ConfigError, TransportError
 from batchbridge.secrets import Credential
@@ -207,6 +208,8 @@ def _pool(settings: NomadSettings) -> HTTPConnectionPool:
     if settings.address.startswith(UNIX):
         path = settings.address.removeprefix(UNIX)
         return _SocketPool("nomad", maxsize=CONNECTIONS, socket_path=path)
+    if settings.tls_skip_verify:
+        urllib3.disable_warnings(InsecureRequestWarning)  # the help of the setting warns
     at = urlsplit(settings.address)
     if at.scheme == "http":
         return HTTPConnectionPool(at.hostname or "", at.port, maxsize=CONNECTIONS)

@@ -4,7 +4,7 @@
 ``settings``    how an Armada is reached, and what a job may ask of it
 ``jobspec``     submission -> what SubmitJobs takes, as JSON values, with the ``script``; pure
 ``orders``      each submission's item, what many share written once
-``submitting``  handing jobs over by the hundred
+``submitting``  handing jobs over by the hundred; ``inflight``: no key twice at once
 ``snapshot``    what queries say, completed from the stream
 ``translate``   what Armada says of a job -> observations; ``listing``: of a whole job set; pure
 ``ids``         what the ids of jobs and of messages tell; pure

@@ -25,6 +25,7 @@ from batchbridge.model import (
 )
 from batchbridge.streams import bridged
 from batchbridge_armada import about, explain, health, ids, listing
+from batchbridge_armada.inflight import InFlight
 from batchbridge_armada.orders import Orders, Writer
 from batchbridge_armada.pages import Pages
 from batchbridge_armada.refusals import Missing, Refused
@@ -87,6 +88,7 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
     def __init__(self, settings: ArmadaSettings) -> None:
         super().__init__(settings)
         self._writer = Writer(settings)
+        self._in_flight = InFlight()
         self._lock = threading.Lock()
         self._connected: _Connected | None = None
         self._translators: dict[Scope, Translator] = {}
@@ -100,7 +102,7 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
     def submit(self, submissions: Sequence[Submission]) -> Iterator[Receipt]:
         """Hand them over by the hundred. One that Armada refuses is a receipt in its words."""
         if submissions:
-            submitter = Submitter(self._api, self.scope_of(submissions[0]))
+            submitter = Submitter(self._api, self.scope_of(submissions[0]), self._in_flight)
             yield from submitter.submit(submissions, Orders(self._writer, self._api))
 
     def snapshot(self, scope: Scope, known: Collection[str]) -> Batch:

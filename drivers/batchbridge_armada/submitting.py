@@ -10,6 +10,7 @@ from batchbridge.errors import KeyConflict, Rejected, SpecError
 from batchbridge.model import Receipt, Scope, Submission
 from batchbridge.streams import mapped
 from batchbridge_armada import ids, jobspec
+from batchbridge_armada.inflight import InFlight
 from batchbridge_armada.orders import Order, Orders
 from batchbridge_armada.refusals import NoQueue, Refused
 
@@ -37,9 +38,10 @@ CHANGE = "change what the job asks for; the submission settings of the server sa
 class Submitter:
     """Hands jobs over to one queue and job set."""
 
-    def __init__(self, api: Api, scope: Scope) -> None:
+    def __init__(self, api: Api, scope: Scope, in_flight: InFlight) -> None:
         self._api = api
         self._queue, self._job_set = scope
+        self._in_flight = in_flight
 
     def submit(self, submissions: Iterable[Submission], orders: Orders) -> Iterator[Receipt]:
         """A receipt for each, as the answers come; the first are sent while others are written."""
@@ -60,7 +62,8 @@ class Submitter:
         """Armada refuses a request whole for one bad job; halving finds it. Keys make it safe."""
         asked = time.time()
         try:
-            job_ids = self._accepted(orders)
+            with self._in_flight.alone({order.message.client_id for order in orders}):
+                job_ids = self._accepted(orders)
         except Refused as error:
             if len(orders) == 1:
                 refused = Rejected(f"Armada refuses the job: {error}", remedy=CHANGE)

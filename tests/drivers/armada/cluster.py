@@ -40,15 +40,21 @@ class Cluster:
 
     # -- what is asked of it -----------------------------------------------------------------
 
-    def submit(self, queue: str, job_set: str, items) -> list[str]:
-        """The ids of the jobs, which are begun."""
+    def originals(self, queue: str, items) -> dict[str, str]:
+        """The jobs of those keys that are noted. ``submit.go`` asks before it takes any job."""
         with self.changed:
-            return [self._submit(queue, job_set, item) for item in items]
+            noted = {item.client_id: self.keys.get((queue, item.client_id)) for item in items}
+        return {key: job_id for key, job_id in noted.items() if key and job_id}
+
+    def submit(self, queue: str, job_set: str, items, originals: dict[str, str]) -> list[str]:
+        """The ids of the jobs, which are begun but for those that were known."""
+        with self.changed:
+            return [
+                originals.get(item.client_id) or self._submit(queue, job_set, item)
+                for item in items
+            ]
 
     def _submit(self, queue: str, job_set: str, item) -> str:
-        known = self.keys.get((queue, item.client_id)) if item.client_id else None
-        if known:
-            return known
         born = time.time()
         job = Job(ulid(born), queue, job_set, item, born)
         self.jobs[job.id] = job

@@ -118,10 +118,10 @@ class _Submit(submit_pb2_grpc.SubmitServicer):
             problem = _problem(item)
             if problem:
                 context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
+        cluster, items = self._armada.cluster, request.job_request_items
+        originals = cluster.originals(request.queue, items)
         self._armada.submitting()
-        job_ids = self._armada.cluster.submit(
-            request.queue, request.job_set_id, request.job_request_items
-        )
+        job_ids = cluster.submit(request.queue, request.job_set_id, items, originals)
         if self._armada.lost:
             self._armada.lost -= 1
             context.abort(grpc.StatusCode.UNAVAILABLE, "transport is closing")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 
@@ -59,6 +60,14 @@ def test_several_requests_are_on_their_way_at_once(armada, driver):
     armada.submitting = lambda: meeting.wait(timeout=30)
     receipts = submit(driver, *(submission(f"k{n}") for n in range(600)))
     assert all(receipt.id for receipt in receipts)
+
+
+def test_a_key_that_is_submitted_many_times_at_once_is_one_job(armada, driver):
+    """``submit.go`` looks for a key and notes it later: of two at once it would take both."""
+    armada.submitting = lambda: time.sleep(0.05)
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(lambda _: submit(driver, submission()), range(8)))
+    assert len({receipt.id for (receipt,) in told}) == 1
 
 
 def test_a_queue_that_stays_unknown_is_named_after_a_while(armada, driver, monkeypatch):

@@ -34,10 +34,6 @@ class TestArmada(DriverConformance):
         """Of the other priority class Armada preempts none, and does not say so."""
         return {**MODEST, "options": {"priority_class": "armada-preemptible"}}
 
-    def test_same_key_from_many_threads(self):
-        """Of one submit after another Armada knows the key; here eight made eight jobs."""
-        pytest.skip("Armada looks a key up, and notes it later: submit.go, lines 88 and 149")
-
     @pytest.fixture
     def crowd(self, stack):
         """More than half of the one node's cores."""

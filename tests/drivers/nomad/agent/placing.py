@@ -94,7 +94,7 @@ class Look:
     def _constraints(self, group: Object, task: Object) -> list[Object]:
         return [
             *(self.job["Constraints"] or []),
-            *group["Constraints"],
+            *(group["Constraints"] or []),
             *(task["Constraints"] or []),
         ]
 

@@ -163,7 +163,7 @@ class BridgeDecorator(StepDecorator):
         """Turn ``step`` into ``NAME step``; the fallback of @catch stays here."""
         task_id = str(cli_args.command_options["task-id"])
         if retry_count > max_user_code_retries:
-            self.launch.confirm_ended(self.target, self.step, task_id, retry_count)
+            self.launch.confirm_ended(self, task_id, retry_count)
             return
         cli_args.commands = self.launch.commands(self, cli_args, task_id, retry_count)
 

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from batchbridge import Client, Job, refresh
 from batchbridge.errors import NoSuchJob, TransportError, WaitTimeout
+from batchbridge.model import read_time
 
 from . import runs
 from .runs import Run, Task
 
 PAUSE = 0.5
 """Seconds between two tries at an engine that cannot be asked."""
+
+GRACE = 30.0
+"""Seconds that Armada's pods have to end after a SIGTERM, if nobody says otherwise."""
+
+LATE = 15.0
+"""Seconds after which Armada's executor has heard that a job is cancelled."""
 
 Find = Callable[[], list[Job]]
 
@@ -97,3 +105,23 @@ def end(client: Client, find: Find, *, reason: str, patience: float) -> bool:
             pass
         if time.monotonic() >= deadline:
             return False
+
+
+def end_before_another(
+    client: Client, find: Find, form: Mapping[str, Any], *, reason: str, patience: float
+) -> bool:
+    """As `end`, such that no process is left either when the next attempt begins.
+
+    `form` is that of the jobs. Armada says that a job is cancelled before its pod has gone.
+    """
+    cancelled: list[Job] = []
+
+    def looked() -> list[Job]:
+        cancelled.extend(left := find())
+        return left
+
+    ended = end(client, looked, reason=reason, patience=patience)
+    if ended and cancelled and client.driver.name == "armada":
+        options = {**client.engine.resolved.options, **form.get("options", {})}
+        time.sleep(read_time("grace", options.get("grace") or GRACE) + LATE)
+    return ended

@@ -113,11 +113,16 @@ class Launch:
         with contextlib.suppress(BatchBridgeError):
             client.submit(spec, key=attempt.order.key)
 
-    def confirm_ended(self, target: Target, step: str, task_id: str, attempt: int) -> None:
+    def confirm_ended(self, decorator: Any, task_id: str, attempt: int) -> None:
         """End the jobs of earlier attempts; the process that watched them may have been killed."""
-        client, task = self._client(target), Task(step, task_id, attempt)
-        find = partial(jobs.earlier, client, self._run, task, target.job_set)
-        if not jobs.end(client, find, reason="its attempt is over", patience=PATIENCE):
+        client, step = self._client(decorator.target), decorator.step
+        task, job_set = Task(step, task_id, attempt), decorator.target.job_set
+        find, reason = (
+            partial(jobs.earlier, client, self._run, task, job_set),
+            "its attempt is over",
+        )
+        form = decorator.form
+        if not jobs.end_before_another(client, find, form, reason=reason, patience=PATIENCE):
             raise BatchBridgeException(f"the last attempt's job of {step} does not end")
 
     def finish(self, exception: BaseException | None, say: Say) -> None:

@@ -94,10 +94,12 @@ def _attempt(step: Step, client: Client, stops: Stops) -> int:
 
 def _after_the_last(step: Step, client: Client) -> None:
     """Before a retry: the end of the last attempt's job confirmed, and @retry's pause."""
-    find = partial(jobs.earlier, client, step.run, step.task, step.attempt.decorator.target.job_set)
-    if not jobs.end(client, find, reason="its attempt is over", patience=PATIENCE):
+    own = step.attempt.decorator
+    find = partial(jobs.earlier, client, step.run, step.task, own.target.job_set)
+    reason = "its attempt is over"
+    if not jobs.end_before_another(client, find, own.form, reason=reason, patience=PATIENCE):
         raise BatchBridgeException("the last attempt's job does not end; nothing was started")
-    minutes = step.attempt.decorator.minutes_between_retries
+    minutes = own.minutes_between_retries
     if minutes:
         say(f"Sleeping {minutes:g} minutes before the next attempt.")
         time.sleep(minutes * 60)

@@ -178,24 +178,8 @@ class Real:
         home = self.root / VICTIM
         home.mkdir()
         server = self.admin.ask("GET", "agent/self")["config"]["AdvertiseAddrs"]["RPC"]
-        config = {
-            "name": VICTIM,
-            "data_dir": str(home),
-            "bind_addr": "127.0.0.1",
-            "advertise": {"http": "127.0.0.1", "rpc": "127.0.0.1", "serf": "127.0.0.1"},
-            "ports": {"http": free_port(), "rpc": free_port(), "serf": free_port()},
-            "disable_update_check": True,
-            "client": {
-                "enabled": True,
-                "servers": [server],
-                "node_class": VICTIM,
-                "network_interface": "lo",
-                "options": options(Features()),
-            },
-            "plugin": {"raw_exec": {"config": {"enabled": True}}},
-        }
         file = home / "nomad.json"
-        file.write_text(json.dumps(config))
+        file.write_text(json.dumps(victim(home, server)))
         with (home / "log").open("wb") as log:
             self.victim = subprocess.Popen(
                 [self.program, "agent", f"-config={file}"],
@@ -208,6 +192,26 @@ class Real:
 
     def _ready(self) -> list[str]:
         return [one["Name"] for one in self.admin.ask("GET", "nodes") if one["Status"] == "ready"]
+
+
+def victim(home: Path, server: str) -> dict[str, Any]:
+    """The configuration of a client of that server."""
+    return {
+        "name": VICTIM,
+        "data_dir": str(home),
+        "bind_addr": "127.0.0.1",
+        "advertise": {"http": "127.0.0.1", "rpc": "127.0.0.1", "serf": "127.0.0.1"},
+        "ports": {"http": free_port(), "rpc": free_port(), "serf": free_port()},
+        "disable_update_check": True,
+        "client": {
+            "enabled": True,
+            "servers": [server],
+            "node_class": VICTIM,
+            "network_interface": "lo",
+            "options": options(Features()),
+        },
+        "plugin": {"raw_exec": {"config": {"enabled": True}}},
+    }
 
 
 @contextmanager

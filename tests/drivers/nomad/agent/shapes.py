@@ -123,20 +123,7 @@ def annotations(group: str, **updates: int) -> Object:
 def allocation(job: Object, evaluation_id: str, node: Object, metrics: Object) -> Object:
     """A new place of a job's group on a node."""
     (group,), now = job["TaskGroups"], time.time_ns()
-    (task,) = group["Tasks"]
-    resources = filled(BLANK["task_resources"], task["Resources"])
-    made = blank("alloc")
-    shares = {"CpuShares": resources["CPU"], "ReservedCores": None}
-    memory = {"MemoryMB": resources["MemoryMB"], "MemoryMaxMB": resources["MemoryMaxMB"]}
-    given = {"Cpu": shares, "Devices": None, "Memory": memory, "Networks": None}
-    disk = group["EphemeralDisk"]["SizeMB"]
-    made["AllocatedResources"] |= {"Tasks": {task["Name"]: given}}
-    made["AllocatedResources"]["Shared"]["DiskMB"] = made["SharedResources"]["DiskMB"] = disk
-    made["AllocatedResources"]["TaskLifecycles"] = {task["Name"]: None}
-    made["Resources"] |= {**resources, "DiskMB": disk, "MemoryMaxMB": resources["MemoryMB"]}
-    del made["NetworkStatus"]
     return {
-        **made,
         "ClientStatus": "pending",
         "CreateTime": now,
         "DesiredStatus": "run",
@@ -150,8 +137,24 @@ def allocation(job: Object, evaluation_id: str, node: Object, metrics: Object) -
         "NodeID": node["ID"],
         "NodeName": node["Name"],
         "TaskGroup": group["Name"],
-        "TaskResources": {task["Name"]: resources},
+        **_given(group),
     }
+
+
+def _given(group: Object) -> Object:
+    """What an allocation of that group is given, in each of the ways in which Nomad says so."""
+    (task,), disk = group["Tasks"], group["EphemeralDisk"]["SizeMB"]
+    resources = filled(BLANK["task_resources"], task["Resources"])
+    made = blank("alloc")
+    del made["NetworkStatus"]  # its client's to tell
+    memory = {name: resources[name] for name in ("MemoryMB", "MemoryMaxMB")}
+    shares = {"CpuShares": resources["CPU"], "ReservedCores": None}
+    given = {"Cpu": shares, "Devices": None, "Memory": memory, "Networks": None}
+    made["AllocatedResources"] |= {"Tasks": {task["Name"]: given}}
+    made["AllocatedResources"]["TaskLifecycles"] = {task["Name"]: None}
+    made["AllocatedResources"]["Shared"]["DiskMB"] = made["SharedResources"]["DiskMB"] = disk
+    made["Resources"] |= {**resources, "DiskMB": disk, "MemoryMaxMB": resources["MemoryMB"]}
+    return {**made, "TaskResources": {task["Name"]: resources}}
 
 
 def alloc_stub(alloc: Object, version: int, *, task_states: bool = True) -> Object:

@@ -65,16 +65,16 @@ def _unknown_token(agent: Agent, request: Request) -> Denied:
     return Denied(403, "Permission denied", index=agent.state.index if changes else None)
 
 
-def allow(agent: Agent, request: Request, capability: str) -> None:
-    """Denied, unless the token may do that."""
-    if not allowed(agent, request, capability):
+def allow(agent: Agent, request: Request, capability: str, namespace: str = "") -> None:
+    """Denied, unless the token may do that, in that namespace or in the one that is asked for."""
+    if not allowed(agent, request, capability, namespace):
         raise Denied(403, "Permission denied")
 
 
-def allowed(agent: Agent, request: Request, capability: str) -> bool:
+def allowed(agent: Agent, request: Request, capability: str, namespace: str = "") -> bool:
     """Whether the token may do that."""
     policy = policy_of(agent, request)
-    return policy is None or policy.allows(capability, request.namespace)
+    return policy is None or policy.allows(capability, namespace or request.namespace)
 
 
 def policy_of(agent: Agent, request: Request) -> Policy | None:

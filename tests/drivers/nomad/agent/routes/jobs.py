@@ -27,7 +27,7 @@ def register(agent: Agent, request: Request, parts: Mapping[str, str]) -> Answer
     if (job.get("Region") or agent.region) != agent.region:
         raise Denied(500, "No path to region")
     job = {**job, "Namespace": job.get("Namespace") or request.namespace}
-    allow(agent, request, "register-job")
+    allow(agent, request, "register-job", job["Namespace"])
     enforced = said.get("JobModifyIndex", 0) if said.get("EnforceIndex") else None
     made = agent.cluster.register(job, enforced)
     return written({**_evaluated(made), "Warnings": ""}, made["CreateIndex"])

@@ -46,19 +46,7 @@ def there(request: pytest.FixtureRequest) -> Iterator[There]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def ran(there: There, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
-    place = Place(tmp_path_factory.mktemp(there.name))
-    words = ["run", "--wide", str(WIDE[there.name]), "--with", f"{there.name}:cpu=0.25,disk=16"]
-    words += ["--max-workers", "8"]
-    try:
-        console = place.flow("engine_flow.py", *words, env=there.env, within=LONG)
-        yield Ran(there, place, console, place.show("EngineFlow", console))
-    finally:
-        place.end_all()
-
-
-def test_every_step_is_a_job_and_artifacts_go_both_ways(ran: Ran) -> None:
+def check_every_step_is_a_job_and_artifacts_go_both_ways(ran: Ran) -> None:
     assert ran.run["ok"]
     assert len(ran.steps["work"]) == WIDE[ran.there.name]
     made = ran.steps["end"][0]["artifacts"]["made"]
@@ -71,7 +59,7 @@ def _jobs(task: dict[str, Any]) -> list[str]:
     return [value for name, value in task["metadata"] if name == "batchbridge-backend"]
 
 
-def test_what_fails_is_retried_caught_and_timed_out(ran: Ran) -> None:
+def check_what_fails_is_retried_caught_and_timed_out(ran: Ran) -> None:
     first, always, slow = sorted(ran.steps["work"], key=lambda task: int(task["id"]))[:3]
     failed = ran.steps["end"][0]["artifacts"]["failed"]
     assert "it always breaks" in failed["1"]
@@ -81,7 +69,7 @@ def test_what_fails_is_retried_caught_and_timed_out(ran: Ran) -> None:
     assert "FAILED: EXIT_CODE, exit code 1" in ran.console
 
 
-def test_each_job_is_told_from_its_submit_to_its_end(ran: Ran) -> None:
+def check_each_job_is_told_from_its_submit_to_its_end(ran: Ran) -> None:
     ref = ran.facts("start")["batchbridge-job"]
     lines = [line for line in ran.console.splitlines() if ref in line]
     told = [line.partition(f"[{ref}] ")[2] for line in lines]
@@ -95,7 +83,7 @@ def test_each_job_is_told_from_its_submit_to_its_end(ran: Ran) -> None:
     assert shown.index(lines[0]) < words < shown.index(lines[-1])
 
 
-def test_output_is_shown_and_kept_once(ran: Ran) -> None:
+def check_output_is_shown_and_kept_once(ran: Ran) -> None:
     assert ran.console.count("to stdout") == 1
     assert ran.console.count("to stderr") == 1
     words = ["logs", f"{run_id_of(ran.console)}/start"]
@@ -104,34 +92,57 @@ def test_output_is_shown_and_kept_once(ran: Ran) -> None:
     assert kept.count("to stderr") == 1
 
 
-def test_a_card_is_made_in_the_job(ran: Ran) -> None:
+def check_a_card_is_made_in_the_job(ran: Ran) -> None:
     pathspec = f"{run_id_of(ran.console)}/start"
     shown = ran.place.flow("engine_flow.py", "card", "get", pathspec, env=ran.there.env)
     cards = [b64decode(data) for data in re.findall(r"[A-Za-z0-9+/=]{200,}", shown)]
     assert any(b"the card of start" in card for card in cards)
 
 
-def test_the_engines_own_names_are_in_the_metadata(ran: Ran) -> None:
+def check_the_engines_own_names_are_in_the_metadata(ran: Ran) -> None:
     facts = ran.facts("start")
     names = {"nomad": ("allocation", "node", "datacenter"), "armada": ("pod", "cluster", "node")}
     assert all(facts[f"batchbridge-{name}"] for name in names[ran.there.name])
     assert facts["batchbridge-state"] == "SUCCEEDED"
 
 
-def test_only_what_is_named_reaches_the_job(ran: Ran) -> None:
+def check_only_what_is_named_reaches_the_job(ran: Ran) -> None:
     env = ran.steps["start"][0]["artifacts"]["there"]
     assert not [name for name in env if name.startswith(("BATCHBRIDGE_STATE", "METAFLOW_ARMADA"))]
     assert "METAFLOW_NOMAD_ADDRESS" not in env
     assert env["METAFLOW_BATCHBRIDGE_WORKLOAD"] == "1"
 
 
-def test_the_job_needs_neither_batchbridge_nor_an_engines_client(ran: Ran) -> None:
+def check_the_job_needs_neither_batchbridge_nor_an_engines_client(ran: Ran) -> None:
     assert ran.steps["start"][0]["artifacts"]["loaded"] == []
 
 
-def test_no_job_is_left(ran: Ran) -> None:
+def check_no_job_is_left(ran: Ran) -> None:
     words = [ran.there.name, "list", "--my-runs"]
     assert "No unfinished jobs" in ran.place.flow("engine_flow.py", *words, env=ran.there.env)
+
+
+CHECKS = (
+    check_every_step_is_a_job_and_artifacts_go_both_ways,
+    check_what_fails_is_retried_caught_and_timed_out,
+    check_each_job_is_told_from_its_submit_to_its_end,
+    check_output_is_shown_and_kept_once,
+    check_a_card_is_made_in_the_job,
+    check_the_engines_own_names_are_in_the_metadata,
+    check_only_what_is_named_reaches_the_job,
+    check_the_job_needs_neither_batchbridge_nor_an_engines_client,
+    check_no_job_is_left,
+)
+
+
+def test_a_whole_flow(there: There, place: Place) -> None:
+    """One run, looked at from every side: dozens of jobs are not run again for each of them."""
+    words = ["run", "--wide", str(WIDE[there.name]), "--with", f"{there.name}:cpu=0.25,disk=16"]
+    words += ["--max-workers", "8"]
+    console = place.flow("engine_flow.py", *words, env=there.env, within=LONG)
+    ran = Ran(there, place, console, place.show("EngineFlow", console))
+    for check in CHECKS:
+        check(ran)
 
 
 CANARY = "canary-9d11"

@@ -42,7 +42,7 @@ record-nomad: .venv/test  ## Nomad's recordings again, by agents of its own; fai
 	$(BIN)/python -m tests.drivers.nomad.record
 
 live-nomad: .venv/test  ## all that runs on real Nomad agents; docs/verified.md tells what did
-	mkdir -p build
+	mkdir -p build && rm -f build/live-nomad.xml
 	-$(BIN)/pytest -n 0 -m live -k 'not armada-live' --junitxml=build/live-nomad.xml \
 	  tests/drivers/nomad tests/localdev/test_nomad.py \
 	  tests/metaflow/test_engines.py tests/metaflow/test_engine_kills.py

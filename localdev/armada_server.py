@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from localdev.armada_programs import Built, Executor, Ports
 from localdev.armada_state import Keeper, Stack, load
 from localdev.armada_stores import Named
 from localdev.common import Failed, alone, check_free, free_port, print_exports, print_unset, say
+from localdev.processes import ServerProcess
 
 READY_WITHIN = 120.0  # seconds, of programs that are built
 BUILT_WITHIN = 1800.0  # seconds, of programs that mage builds first
@@ -143,9 +145,9 @@ def _check_alive(keeper: Keeper) -> None:
 
 
 def _take_down(stack: Stack, state: Path) -> None:
-    """End what was started, last first, run the endings, remove what was kept."""
-    for process in reversed(tuple(stack.processes.values())):
-        process.stop()
+    """End all that was started, run the endings, remove what was kept."""
+    with ThreadPoolExecutor(len(stack.processes) or 1) as pool:
+        list(pool.map(ServerProcess.stop, stack.processes.values()))
     for command in stack.endings:
         env = {**os.environ, **command.env}
         if subprocess.run(command.words, cwd=command.cwd, env=env, check=False).returncode:

@@ -30,6 +30,11 @@ def ended(job):
     return record.state, record.cause, record.exit_code, record.signal
 
 
+def pieces(job):
+    """What is read, and whether the job was known to be over; an empty chunk is only a turn."""
+    return ((chunk.data, job.record.terminal) for chunk in job.logs() if chunk.data)
+
+
 def test_an_exit_code_is_told(submit):
     job = submit("echo no; exit 3")
     assert ended(job) == (JobState.FAILED, Cause.EXIT_CODE, 3, None)
@@ -71,18 +76,18 @@ def test_too_long_is_a_timeout(submit):
 
 def test_lines_are_read_while_they_are_written(submit):
     job = submit("echo first; sleep 5; echo last")
-    pieces = [(chunk.data, job.record.terminal) for chunk in job.logs()]
-    assert pieces[0] == (b"first\n", False)
-    assert b"".join(data for data, _ in pieces) == b"first\nlast\n"
+    read = list(pieces(job))
+    assert read[0] == (b"first\n", False)
+    assert b"".join(data for data, _ in read) == b"first\nlast\n"
 
 
 @pytest.mark.usefixtures("processes")
 def test_no_line_is_lost_or_told_twice_when_binoculars_is_restarted(submit, restart):
     job = submit("i=0; while [ $i -lt 100 ]; do echo line $i; sleep 0.1; i=$((i+1)); done")
-    lines = job.logs()
-    first = next(lines).data
+    lines = pieces(job)
+    first, _ = next(lines)
     restart("binoculars")
-    rest = b"".join(chunk.data for chunk in lines)
+    rest = b"".join(data for data, _ in lines)
     assert first + rest == b"".join(b"line %d\n" % n for n in range(100))
 
 
@@ -97,7 +102,7 @@ def test_the_output_of_a_job_that_ended_is_read_by_another(submit, settings):
 def test_a_cancelled_command_is_asked_to_end(submit, tmp_path):
     asked = tmp_path / "asked"
     job = submit(f"trap 'touch {asked}; exit' TERM; echo up; while :; do sleep 0.1; done")
-    assert next(job.logs()).data == b"up\n"
+    assert next(pieces(job))[0] == b"up\n"
     job.cancel()
     assert ended(job)[:2] == (JobState.CANCELLED, Cause.CANCELLED)
     deadline = time.monotonic() + 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
+
+import psutil
 
 from batchbridge_nomad.settings import NomadSettings
 from localdev import nomad_agent
@@ -190,6 +193,17 @@ class Real:
             )
         until(lambda: VICTIM in self._ready(), "a second node")
 
+    def part(self) -> None:
+        """End the victim, and what it has left running."""
+        if self.victim is None:
+            return
+        left = psutil.Process(self.victim.pid).children(recursive=True)
+        self.victim.kill()
+        self.victim.wait()
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
     def _ready(self) -> list[str]:
         return [one["Name"] for one in self.admin.ask("GET", "nodes") if one["Status"] == "ready"]
 
@@ -232,10 +246,7 @@ def real(program: str, *, acl: bool = False) -> Iterator[Real]:
                 docker("import", "-", IMAGE, data=root_of(Path(BUSYBOX)))
             yield made
         finally:
-            if made.victim is not None:
-                made.victim.send_signal(signal.SIGCONT)
-                made.victim.terminate()
-                made.victim.wait()
+            made.part()
             nomad_agent.down(state)
             if made.docker:
                 docker("rmi", "--force", IMAGE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
 import pytest
 from click.testing import CliRunner
@@ -35,8 +36,10 @@ def bb(armada, tmp_path, monkeypatch):
         return result
 
     yield run
-    left = [thread.name for thread in threading.enumerate() if "batchbridge" in thread.name]
-    assert not left
+    deadline = time.monotonic() + 30
+    while left := [t.name for t in threading.enumerate() if "batchbridge" in t.name]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
 
 
 def submitted(bb, *words, code, **settings):

@@ -15,6 +15,8 @@ S = JobState
 
 @mutant(
     "dagster-nomad run_launcher.py:272, snakemake-slurm: what is dead has succeeded",
+    "cancel_set",
+    "preempt",
     "a_latecomer_learns_the_end",
     "cancel_again",
     "cancel_at_once",
@@ -46,6 +48,8 @@ class DeadIsSuccess(ReferenceDriver):
 
 @mutant(
     "airflow-providers-nomad: success if there is output",
+    "cancel_set",
+    "reprioritise",
     "gang",
     "resources",
     "success",
@@ -92,6 +96,8 @@ class SignalAsExitCode(ReferenceDriver):
 
 @mutant(
     "torchx on Kubernetes shows UNKNOWN while a job runs",
+    "preempt",
+    "reprioritise",
     "cancel_running",
     "cancel_waiting",
     "client_cancel",
@@ -199,7 +205,12 @@ class TimeoutIsToBlame(ReferenceDriver):
         return super().translate({**said, "cause": "TIMEOUT"} if limited else said, place)
 
 
-@mutant("armada #155: cancelled is said, and the pod goes on", "cancel_running", "waiting_job")
+@mutant(
+    "armada #155: cancelled is said, and the pod goes on",
+    "reprioritise",
+    "cancel_running",
+    "waiting_job",
+)
 class CancelIsAWord(ReferenceDriver):
     def cancel(self, refs, *, reason):
         self._reach()
@@ -214,6 +225,7 @@ class CancelIsAWord(ReferenceDriver):
     "cancel_again",
     "cancel_at_once",
     "cancel_waiting",
+    perhaps_by={"cancel_set"},
 )
 class CancelOnlyWhatRuns(ReferenceDriver):
     def __init__(self, settings):

@@ -17,6 +17,7 @@ S = JobState
 
 @mutant(
     "snakemake-slurm: unknown, so we assume that it is finished",
+    "purge",
     "absence",
     "client_unknown_job",
     "unknown_job",
@@ -43,6 +44,7 @@ class SilentOnUnknown(ReferenceDriver):
 
 @mutant(
     "nomad #8345: the job is collected before its end was read",
+    "purge",
     "cancel_again",
     "known_jobs_are_never_denied",
     "same_key_after_the_end",

@@ -114,6 +114,7 @@ class LookThenAct(ReferenceDriver):
 @mutant(
     "the job is started by the process that submitted it, when it finds the time",
     "submitter_is_killed",
+    perhaps_by={"cancel_set"},
 )
 class StartsLater(ReferenceDriver):
     def start(self, job, submission):

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 
 from tests.drivers.nomad.agent.logs import Log
@@ -172,6 +173,7 @@ class Task:
         self._send(signal.SIGKILL, group=True)
         for copier in copiers:
             copier.join()
+        _await_end_of(process.pid)
         for pipe in streams.values():
             if pipe:
                 pipe.close()
@@ -271,3 +273,12 @@ class Task:
             f"Failed to pull `{image}`: Error response from daemon: pull access denied for "
             f"{image}, repository does not exist or may require 'docker login'"
         )
+
+
+def _await_end_of(group: int) -> None:
+    """Until no process of the group is left; what was killed goes when its parent notes it."""
+    deadline = time.monotonic() + 10
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(group, 0)
+            time.sleep(0.005)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -104,6 +104,8 @@ def read_all(cls: type[Any], given: Mapping[str, Any], *, path: str) -> dict[str
 def options_from(cls: type[T], given: Mapping[str, Any]) -> T:
     """A driver's ``Options`` from the options of a job, as text or typed; SpecError if not valid.
 
+    Jobs that ask for the same may get the same object.
+
     >>> from batchbridge.driver import setting
     >>> @dataclass(frozen=True)
     ... class Options:
@@ -111,7 +113,32 @@ def options_from(cls: type[T], given: Mapping[str, Any]) -> T:
     >>> options_from(Options, {"priority": "70"})
     Options(priority=70)
     """
-    return build(cls, read_all(cls, given, path="options"), path="options")
+    options: T = _options(cls, given)[1]
+    return options
+
+
+def typed_options(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given options as values of JSON, read as the types of `cls`; SpecError if not valid."""
+    return dict(_options(cls, given)[0])
+
+
+def _options(cls: type[Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """The options as values of JSON, and as an instance; read once for jobs that share them."""
+    try:
+        packed = msgspec.msgpack.encode(given, order="sorted")
+    except (TypeError, ValueError, OverflowError):  # there is what no job may hold: reading says so
+        return _read_options(cls, given)
+    return _kept_options(cls, packed)
+
+
+@lru_cache(maxsize=1024)
+def _kept_options(cls: type[Any], packed: bytes) -> tuple[dict[str, Any], Any]:
+    return _read_options(cls, msgspec.msgpack.decode(packed))
+
+
+def _read_options(cls: type[Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    values = read_all(cls, given, path="options")
+    return msgspec.to_builtins(values), build(cls, values, path="options")
 
 
 def build(cls: type[T], values: Mapping[str, Any], *, path: str) -> T:

@@ -122,10 +122,9 @@ class JobSpec:
         ``command`` is a list, or a string for ``sh -c``. Raises :class:`SpecError` naming the
         field, with a suggestion where a name is unknown.
         """
-        known = [f.name for f in fields(cls)]
         for name in form:
-            if name not in known:
-                problem = f"{name} is no field of a job{suggestion(str(name), known)}"
+            if name not in _FIELDS:
+                problem = f"{name} is no field of a job{suggestion(str(name), _FIELDS)}"
                 raise SpecError(problem, path=str(name))
         plain = {k: _READERS.get(k, _same)(k, v) for k, v in form.items() if v is not None}
         _check("command" in plain, "command", "is missing")
@@ -135,7 +134,7 @@ class JobSpec:
     def to_json(self) -> dict[str, Any]:
         """The same form again, without what is at its default: ``parse`` of it is equal."""
         everything: dict[str, Any] = msgspec.to_builtins(self)
-        return {k: v for k, v in everything.items() if getattr(self, k) != getattr(_BLANK, k)}
+        return {name: value for name, value in everything.items() if value != _BLANK[name]}
 
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -226,8 +225,10 @@ _READERS = {
 }
 
 
-_BLANK = JobSpec(command=(" ",))
-"""What a job's form leaves out. No job has its command: that is always told."""
+_FIELDS = tuple(f.name for f in fields(JobSpec))
+
+_BLANK: dict[str, Any] = {**msgspec.to_builtins(JobSpec(command=(" ",))), "command": None}
+"""What a job's form leaves out; never its command."""
 
 
 class Secret:

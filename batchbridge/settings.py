@@ -23,8 +23,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Self
 
-import msgspec
-
 from batchbridge import configfiles, registry
 from batchbridge.addresses import (
     is_address,
@@ -43,7 +41,7 @@ from batchbridge.configfiles import (
 )
 from batchbridge.defaults import check_tables, collect, merge, typed_as
 from batchbridge.errors import ConfigError, DriverBug, SpecError
-from batchbridge.fields import FieldHelp, build, describe, read_all
+from batchbridge.fields import FieldHelp, build, describe, typed_options
 from batchbridge.layers import Found, Layers, Origin, variable_name
 from batchbridge.model import JobRef, suggestion
 
@@ -69,8 +67,7 @@ class Resolved:
         """The form of a job with this profile's defaults under it, its options typed."""
         merged = merge(form, self.job, self.options)
         if isinstance(merged["options"], Mapping):
-            typed = read_all(self.driver_cls.Options, merged["options"], path="options")
-            merged["options"] = msgspec.to_builtins(typed)
+            merged["options"] = typed_options(self.driver_cls.Options, merged["options"])
         return merged
 
     def shown(self) -> list[tuple[str, str, Origin]]:

@@ -23,7 +23,6 @@ from batchbridge.errors import (
     TransportError,
     Unsupported,
 )
-from batchbridge.fields import options_from
 from batchbridge.model import LIMITS, Files, Gang, JobSpec, Receipt, Secret, Submission
 from batchbridge.secrets import resolve
 from batchbridge.settings import Resolved
@@ -59,7 +58,6 @@ def user_name() -> str:
 def checked(resolved: Resolved, form: Mapping[str, Any]) -> JobSpec:
     """The job that `form` asks for, with the profile's defaults; refused if it cannot be run."""
     spec = JobSpec.parse(_named(resolved.spec(form)))
-    options_from(resolved.driver_cls.Options, spec.options)
     missing = next(unsupported(spec, resolved.driver_cls.capabilities), None)
     if missing:
         field, remedy = missing

@@ -65,7 +65,7 @@ def unreachable(words: str, address: str) -> BatchBridgeError:
         )
     return TransportError(
         f"Armada at {address} cannot answer: {words}",
-        remedy="check the address, whether it speaks TLS, and that Armada runs",
+        remedy="check the address, whether it speaks TLS or wants client_cert, and that it runs",
     )
 
 

@@ -128,7 +128,7 @@ def _options(cls: type[Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], 
         packed = msgspec.msgpack.encode(given, order="sorted")
     except (TypeError, ValueError, OverflowError):  # there is what no job may hold: reading says so
         return _read_options(cls, given)
-    return _kept_options(cls, packed)
+    return _kept_options(cls, packed)  # type: ignore[arg-type]  # mypy: a class is not hashable
 
 
 @lru_cache(maxsize=1024)

@@ -81,10 +81,11 @@ class Journal:
         answers: Iterable[tuple[str, str | None, str | None]],
     ) -> None:
         """Note what came of them: ``(key, ref, error)``."""
+        where = json.dumps(scope)
         self._write(
             "UPDATE submissions SET ref = COALESCE(?, ref), error = ?"
             " WHERE engine = ? AND scope = ? AND key = ?",
-            [(ref, error, engine, json.dumps(scope), key) for key, ref, error in answers],
+            [(ref, error, engine, where, key) for key, ref, error in answers],
         )
 
     def entries(

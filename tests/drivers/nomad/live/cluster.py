@@ -1,4 +1,4 @@
-"""A server and a client apart, with disks of their own, that can be killed and started again."""
+"""Servers and a client apart, with disks of their own, that can be killed and started again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,15 +26,41 @@ PATIENCE = 90.0  # seconds
 class Member:
     """One agent, and the process that it is at the moment."""
 
-    command: list[str]
-    log: Path
+    program: str
+    root: Path
+    ports: dict[str, int] = field(
+        default_factory=lambda: {name: free_port() for name in ("http", "rpc", "serf")}
+    )
     process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def settings(self) -> NomadSettings:
+        """What leads to it."""
+        return NomadSettings(address=f"http://127.0.0.1:{self.ports['http']}")
+
+    def at(self, port: str) -> str:
+        """Where others of the cluster reach it."""
+        return f"127.0.0.1:{self.ports[port]}"
+
+    def configure(self, region: str, **blocks: Any) -> None:
+        """Write its configuration."""
+        common = {
+            "name": self.root.name,
+            "region": region,
+            "data_dir": str(self.root / "data"),
+            "bind_addr": "127.0.0.1",
+            "advertise": {"http": "127.0.0.1", "rpc": "127.0.0.1", "serf": "127.0.0.1"},
+            "ports": self.ports,
+            "disable_update_check": True,
+        }
+        self.root.mkdir()
+        (self.root / "nomad.json").write_text(json.dumps({**common, **blocks}))
 
     def start(self) -> None:
         """Start it, on the disk that it had."""
-        with self.log.open("ab") as output:
+        with (self.root / "log").open("ab") as output:
             self.process = subprocess.Popen(
-                self.command,
+                [self.program, "agent", f"-config={self.root / 'nomad.json'}"],
                 env=inherited(os.environ),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -56,23 +82,30 @@ class Member:
 
 @dataclass
 class Cluster:
-    """A server, and a client that runs the jobs."""
+    """The servers of a region, and a client that runs the jobs."""
 
-    settings: NomadSettings
-    server: Member
+    servers: list[Member]
     client: Member
 
     @property
-    def admin(self) -> Admin:
-        """An operator."""
-        return Admin.of(self.settings)
+    def members(self) -> list[Member]:
+        """All of them."""
+        return [*self.servers, self.client]
 
     def ready(self) -> bool:
-        """Whether the server leads, and the client is there."""
-        admin = self.admin
-        if not admin.has_leader():
+        """Whether every server follows one leader, and the client is there."""
+        admins = [Admin.of(server.settings) for server in self.servers]
+        if not all(admin.has_leader() for admin in admins):
             return False
-        return [node["Status"] for node in admin.ask("GET", "nodes")] == ["ready"]
+        peers = admins[0].ask("GET", "status/peers")
+        nodes = admins[0].ask("GET", "nodes")
+        found = len(peers), [node["Status"] for node in nodes]
+        return found == (len(self.servers), ["ready"])
+
+    def leader(self) -> Member:
+        """The server that leads."""
+        address = Admin.of(self.client.settings).ask("GET", "status/leader")
+        return next(server for server in self.servers if server.at("rpc") == address)
 
 
 def eventually(holds: Callable[[], object], what: str, within: float = PATIENCE) -> None:
@@ -84,58 +117,44 @@ def eventually(holds: Callable[[], object], what: str, within: float = PATIENCE)
 
 
 @contextmanager
-def cluster(program: str) -> Iterator[Cluster]:
-    """A new cluster, ready; nothing of it is left."""
+def cluster(
+    program: str, *, servers: int = 1, region: str = "global", beside: Cluster | None = None
+) -> Iterator[Cluster]:
+    """A new cluster, ready; nothing of it is left. `beside`: joined with that other region."""
     with TemporaryDirectory(prefix="nomad-", ignore_cleanup_errors=True) as above:
         root = Path(above)
-        http, rpc = free_port(), free_port()
-        made = Cluster(
-            NomadSettings(address=f"http://127.0.0.1:{http}"),
-            _member(program, root / "server", _server(root / "server", http, rpc)),
-            _member(program, root / "client", _client(root / "client", rpc)),
-        )
-        members = (made.server, made.client)
+        peers = [Member(program, root / f"server-{n}") for n in range(servers)]
+        made = Cluster(peers, Member(program, root / "client"))
+        known = [*made.servers, *(beside.servers if beside else ())]
+        for server in made.servers:
+            server.configure(region, server=_server(servers, known))
+        made.client.configure(region, **_client(made.servers))
         try:
-            for member in members:
+            for member in made.members:
                 member.start()
-            eventually(made.ready, "a server with a client")
+            eventually(made.ready, "the servers with a client")
             yield made
         finally:
             remove(root)  # kills what works there
-            for member in members:
+            for member in made.members:
                 member.reap()
 
 
-def _member(program: str, root: Path, config: dict[str, Any]) -> Member:
-    root.mkdir()
-    file = root / "nomad.json"
-    file.write_text(json.dumps(config))
-    return Member([program, "agent", f"-config={file}"], root / "log")
-
-
-def _common(root: Path, http: int, rpc: int) -> dict[str, Any]:
+def _server(count: int, known: list[Member]) -> dict[str, Any]:
     return {
-        "name": root.name,
-        "data_dir": str(root / "data"),
-        "bind_addr": "127.0.0.1",
-        "advertise": {"http": "127.0.0.1", "rpc": "127.0.0.1", "serf": "127.0.0.1"},
-        "ports": {"http": http, "rpc": rpc, "serf": free_port()},
-        "disable_update_check": True,
+        "enabled": True,
+        "bootstrap_expect": count,
+        "heartbeat_grace": "60s",
+        "server_join": {"retry_join": [member.at("serf") for member in known]},
     }
 
 
-def _server(root: Path, http: int, rpc: int) -> dict[str, Any]:
-    server = {"enabled": True, "bootstrap_expect": 1, "heartbeat_grace": "60s"}
-    return {**_common(root, http, rpc), "server": server}
-
-
-def _client(root: Path, rpc: int) -> dict[str, Any]:
+def _client(servers: list[Member]) -> dict[str, Any]:
     client = {
         "enabled": True,
-        "servers": [f"127.0.0.1:{rpc}"],
+        "servers": [server.at("rpc") for server in servers],
         "network_interface": "lo",
         "gc_max_allocs": 500,
         "options": options(Features()),
     }
-    plugin = {"raw_exec": {"config": {"enabled": True}}}
-    return {**_common(root, free_port(), free_port()), "client": client, "plugin": plugin}
+    return {"client": client, "plugin": {"raw_exec": {"config": {"enabled": True}}}}

@@ -143,12 +143,21 @@ _SCHEDULING: Overlay = {
 }
 
 
+_NO_IMAGE: Overlay = {
+    "regexp": "Failed to pull image.* failed to pull and unpack image",
+    "type": "Warning",
+    "gracePeriod": "1s",
+    "action": "Fail",
+}
+
+
 def _executing(cluster: str) -> Overlay:
     return {
         "application": {"clusterId": cluster},
         "task": SOON,
         "kubernetes": {
             "trackedNodeLabels": ["kubernetes.io/hostname", "armadaproject.io/node-pool"],
+            "pendingPodChecks": {"events": [_NO_IMAGE]},
             "minimumResourcesMarkedAllocatedToNonArmadaPodsPerNode": {"cpu": 0, "memory": 0},
         },
     }

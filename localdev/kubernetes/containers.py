@@ -37,13 +37,18 @@ def expanded(text: str, env: Mapping[str, str]) -> str:
 
 
 def variables(
-    container: Object, base: Mapping[str, str], secret: Callable[[str, str], str]
+    container: Object, base: Mapping[str, str], secret: Callable[[str], Mapping[str, str]]
 ) -> dict[str, str]:
-    """The environment of a container; `secret` gives the value of a secret's key."""
+    """The environment of a container; `secret` gives the values of a secret.
+
+    KeyError where a secret has no such key.
+    """
     env = dict(base)
+    for source in container.get("envFrom") or ():
+        env.update(secret(source["secretRef"]["name"]))
     for one in container.get("env") or ():
         key = one.get("valueFrom", {}).get("secretKeyRef")
-        value = secret(key["name"], key["key"]) if key else expanded(one.get("value", ""), env)
+        value = secret(key["name"])[key["key"]] if key else expanded(one.get("value", ""), env)
         env[one["name"]] = value
     return env
 

@@ -95,6 +95,8 @@ class Node:
             container = self._start(pod)
         except Problem as waiting:
             self._tell(name, statuses.pending(waiting.reason, pod, waiting.message))
+            event = name._replace(kind="events", name=f"{name.name}.{pod['metadata']['uid']}")
+            self.store.create(event, statuses.warning(pod, waiting.message))
             return
         except OSError as error:
             self._tell(name, statuses.ended(pod, statuses.not_started(str(error))))
@@ -112,9 +114,7 @@ class Node:
     def _start(self, pod: Object) -> Container:
         """Raises Problem for what may yet come, OSError for what cannot be started."""
         container, folder = pod["spec"]["containers"][0], self._folder(pod)
-        if not IMAGE.fullmatch(container.get("image", "")):
-            words = f'Failed to apply default image tag "{container.get("image")}"'
-            raise Problem(400, "InvalidImageName", f"{words}: couldn't parse image reference")
+        _pull(container.get("image", ""))
         (folder / "work").mkdir(parents=True)
         (folder / "tmp").mkdir()
         base = {
@@ -123,16 +123,21 @@ class Node:
             "TMPDIR": str(folder / "tmp"),
         }
         namespace = pod["metadata"]["namespace"]
-        env = variables(container, base, lambda name, key: self._secret(namespace, name, key))
+        try:
+            env = variables(container, base, lambda name: self._secret(namespace, name))
+        except KeyError as error:
+            words = f"couldn't find key {error.args[0]} in the secret"
+            raise Problem(400, "CreateContainerConfigError", words) from error
         return Container(container, env, folder)
 
-    def _secret(self, namespace: str, name: str, key: str) -> str:
-        """The value of a secret's key; Problem if there is none."""
+    def _secret(self, namespace: str, name: str) -> dict[str, str]:
+        """The values of a secret; Problem if there is none."""
         try:
-            return statuses.secret_value(self.store.get(Name("secrets", namespace, name)), key)
-        except (Problem, KeyError) as error:
-            words = f'secret "{name}" not found, or without the key "{key}"'
-            raise Problem(400, "CreateContainerConfigError", words) from error
+            return statuses.secret_values(self.store.get(Name("secrets", namespace, name)))
+        except Problem as error:
+            raise Problem(
+                400, "CreateContainerConfigError", f'secret "{name}" not found'
+            ) from error
 
     def _tell(self, name: Name, status: Object) -> None:
         with suppress(Problem):  # it was removed meanwhile
@@ -183,6 +188,20 @@ def _check(pod: Object) -> None:
             words = f"processes stand in for pods here, which cannot have {what}"
             raise Problem(422, "Invalid", words)
     limits(spec["containers"][0])
+
+
+def _pull(image: str) -> None:
+    """Problem of an image that has no name, or is of a registry that cannot be: ``….invalid``."""
+    if not IMAGE.fullmatch(image):
+        words = f'Failed to apply default image tag "{image}": couldn\'t parse image reference'
+        raise Problem(400, "InvalidImageName", words)
+    registry = image.partition("/")[0]
+    if registry.endswith(".invalid"):
+        words = (
+            f'Failed to pull image "{image}": failed to pull and unpack image "{image}":'
+            f" failed to resolve reference: dial tcp: lookup {registry}: no such host"
+        )
+        raise Problem(400, "ErrImagePull", words)
 
 
 def _ending(code: int, running: Running) -> Ending:

@@ -55,10 +55,28 @@ def ended(pod: Object, ending: Ending) -> Object:
     return status
 
 
-def secret_value(secret: Object, key: str) -> str:
-    """The value of that key; KeyError if there is none."""
-    plain: dict[str, str] = secret.get("stringData") or {}
-    return plain[key] if key in plain else base64.b64decode(secret["data"][key]).decode()
+def secret_values(secret: Object) -> dict[str, str]:
+    """The values of a secret, by key."""
+    stored = {
+        key: base64.b64decode(value).decode() for key, value in secret.get("data", {}).items()
+    }
+    return {**stored, **secret.get("stringData", {})}
+
+
+def warning(pod: Object, message: str) -> Object:
+    """The event that tells why a container cannot be made."""
+    about = {key: pod["metadata"][key] for key in ("name", "namespace", "uid")}
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "involvedObject": {"apiVersion": "v1", "kind": "Pod", **about},
+        "type": "Warning",
+        "reason": "Failed",
+        "message": message,
+        "count": 1,
+        "firstTimestamp": now(),
+        "lastTimestamp": now(),
+    }
 
 
 def _status(phase: str, pod: Object, state: Object, *, ready: bool = False) -> Object:

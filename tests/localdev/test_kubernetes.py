@@ -140,16 +140,23 @@ def test_variables_and_secrets_reach_the_command(kubernetes):
         {"name": "B", "value": "$(A)b $(NONE) $$(A)"},
         {"name": "C", "valueFrom": {"secretKeyRef": {"name": "s", "key": "key"}}},
     ]
-    name = kubernetes.run("sh", "-c", 'echo "$A|$B|$C|${HOME-unset}"', container={"env": env})
+    container = {"env": env, "envFrom": [{"secretRef": {"name": "s"}}]}
+    name = kubernetes.run("sh", "-c", 'echo "$A|$B|$C|$key|${HOME-unset}"', container=container)
     kubernetes.ended(name)
-    assert kubernetes.log(name).endswith(" a|ab $(NONE) $(A)|hidden|unset\n")
+    assert kubernetes.log(name).endswith(" a|ab $(NONE) $(A)|hidden|hidden|unset\n")
 
 
 def test_a_pod_waits_for_what_it_cannot_have(kubernetes):
     wanted = [{"name": "C", "valueFrom": {"secretKeyRef": {"name": "gone", "key": "key"}}}]
     secret = kubernetes.run("true", container={"env": wanted})
     image = kubernetes.run("true", container={"image": "https://no.image"})
-    for name, reason in ((secret, "CreateContainerConfigError"), (image, "InvalidImageName")):
+    pull = kubernetes.run("true", container={"image": "registry.invalid/none:1"})
+    reasons = {
+        secret: "CreateContainerConfigError",
+        image: "InvalidImageName",
+        pull: "ErrImagePull",
+    }
+    for name, reason in reasons.items():
 
         def waits(pod, reason=reason):
             state = pod["status"]["containerStatuses"][0]["state"]
@@ -159,6 +166,10 @@ def test_a_pod_waits_for_what_it_cannot_have(kubernetes):
         answer = kubernetes.ask("GET", f"{PODS}/{name}/log")
         assert answer.status_code == 400
         assert f"is waiting to start: {reason}" in answer.json()["message"]
+    events = kubernetes.ask("GET", "/api/v1/events").json()["items"]
+    told = {event["involvedObject"]["name"]: event["message"] for event in events}
+    assert told[secret] == 'secret "gone" not found'
+    assert 'Failed to pull image "registry.invalid/none:1"' in told[pull]
 
 
 def test_a_pod_is_deleted_within_its_grace(kubernetes):

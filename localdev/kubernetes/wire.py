@@ -24,7 +24,7 @@ MESSAGES: dict[str, Any] = {
     "Ingress": networking_pb2.Ingress,
     "DeleteOptions": meta_pb2.DeleteOptions,
 }
-INLINE = {"localObjectReference", "volumeSource", "handler", "probeHandler"}
+INLINE = {"localObjectReference", "volumeSource", "handler", "probeHandler", "ingressRuleValue"}
 """Fields whose own fields stand beside them in JSON."""
 
 

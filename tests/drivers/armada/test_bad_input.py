@@ -3,54 +3,18 @@ remedy, the exit code, and nothing that is left behind."""
 
 from __future__ import annotations
 
-import os
-import threading
-import time
-
 import pytest
-from click.testing import CliRunner
 
-from batchbridge.cli import cli
+from tests.drivers.armada.commands import commands, submitted
 from tests.drivers.armada.conftest import QUEUE
 from tests.drivers.armada.helpers import over
 
 
 @pytest.fixture
 def bb(armada, tmp_path, monkeypatch):
-    """The command line, on the Armada of this process; settings of a call are words of it."""
-    for name in [name for name in os.environ if name.startswith(("BATCHBRIDGE_", "XDG_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("BATCHBRIDGE_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("BATCHBRIDGE_ARMADA_ADDRESS", armada.address)
-    monkeypatch.setenv("BATCHBRIDGE_ARMADA_QUEUE", QUEUE)
-
-    def run(*words, code=0, **settings):
-        for name, value in settings.items():
-            monkeypatch.setenv(f"BATCHBRIDGE_ARMADA_{name.upper()}", value)
-        result = CliRunner().invoke(cli, [str(word) for word in words])
-        shown = f"{result.exit_code}\n{result.stdout}\n{result.stderr}"
-        assert result.exit_code == code, shown
-        assert "Traceback" not in result.stderr, shown
-        return result
-
-    yield run
-    deadline = time.monotonic() + 30
-    while left := [t.name for t in threading.enumerate() if "batchbridge" in t.name]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.05)
-
-
-def submitted(bb, *words, code, **settings):
-    """What a submit says on stderr: the problem, and the remedy."""
-    job = ("submit", "--backend", "armada", "--image", "busybox", *words, "--", "true")
-    result = bb(*job, code=code, **settings)
-    assert not result.stdout
-    problem, remedy = result.stderr.strip().splitlines()
-    assert problem.startswith("error: ")
-    assert remedy.startswith("  → ")
-    return problem, remedy
+    """The command line, on the Armada of this process."""
+    with commands(monkeypatch, tmp_path, armada.address, QUEUE) as run:
+        yield run
 
 
 def test_a_server_that_cannot_be_reached(bb, armada, monkeypatch):

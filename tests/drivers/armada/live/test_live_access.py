@@ -71,13 +71,17 @@ def there(state, stack, issuer, tmp_path_factory):
 
 
 def make_queue(address, name):
-    """As ada; the robot may use it."""
-    subject = submit_pb2.Queue.Permissions.Subject(kind="User", name="robot")
-    rights = submit_pb2.Queue.Permissions(subjects=[subject], verbs=VERBS)
-    queue = submit_pb2.Queue(name=name, priority_factor=1, permissions=[rights])
+    """As ada. The robot may do all there, the courier may only submit."""
+    rights = [right("robot", VERBS), right("courier", ["submit"])]
+    queue = submit_pb2.Queue(name=name, priority_factor=1, permissions=rights)
     with grpc.insecure_channel(address) as channel:
         who = (("authorization", basic("ada", "a")),)
         submit_pb2_grpc.QueueServiceStub(channel).CreateQueue(queue, metadata=who)
+
+
+def right(name, verbs):
+    subject = submit_pb2.Queue.Permissions.Subject(kind="User", name=name)
+    return submit_pb2.Queue.Permissions(subjects=[subject], verbs=verbs)
 
 
 @pytest.fixture
@@ -119,6 +123,18 @@ def test_no_right_on_the_queue_is_told_in_armada_s_words(there):
         there.accepted(username="bob", password="b")
     assert f"user bob cannot perform action submit on queue {there.queue}" in str(caught.value)
     assert "ask for the right on the queue" in caught.value.remedy
+
+
+def test_who_may_only_submit_learns_the_end_but_cancels_nothing(there):
+    """Armada's queries are anybody's; its stream is not."""
+    settings = there.settings(token=there.issuer.token("courier"))
+    with Client(driver=ArmadaDriver(settings), journal=False) as client:
+        job = client.submit("true", **MODEST, job_set=f"live-{uuid4().hex}")
+        assert job.result(timeout=120).state is JobState.SUCCEEDED
+        with pytest.raises(AuthError, match="courier cannot perform action cancel on queue"):
+            client.driver.cancel([job.ref], reason="not allowed")
+        with pytest.raises(AuthError, match="courier cannot perform action watch on queue"):
+            client.list(job.job_set)
 
 
 def test_a_job_is_followed_to_its_end_with_a_token(there):

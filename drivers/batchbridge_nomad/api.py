@@ -12,13 +12,12 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from nomad import api as endpoints
-from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import HTTPError
 
 from batchbridge.errors import TransportError
 from batchbridge_nomad.replies import Missing, Unauthorized
 from batchbridge_nomad.session import Answer, Session
 from batchbridge_nomad.settings import NomadSettings
+from batchbridge_nomad.transfer import Broken, Reply
 from batchbridge_nomad.wire import Alloc, Evaluation, Job, Node, Registered, Validity, read
 
 T = TypeVar("T")
@@ -215,15 +214,27 @@ class Api:
         return Allocations(self._index(answer), read(answer.json(), tuple[Alloc, ...]))
 
     def stream(
-        self, place: Place, needs: str, path: str, params: Mapping[str, Any], *, silence: float = 0
-    ) -> BaseHTTPResponse:
+        self,
+        place: Place,
+        needs: str,
+        path: str,
+        params: Mapping[str, Any],
+        *,
+        silence: float = 0,
+        breakable: bool = False,
+    ) -> Reply:
         """An answer that is read as it comes, with at most `silence` seconds between two bytes.
 
         (python-nomad's stream loses the tail, and its logs wait for an end that does not come.)
         Close it. What it raises while it is read is :func:`broken`'s to translate.
         """
+        session, asked = self._open(), {**place.params, **params}
         silence = silence or self._settings.request_timeout
-        return self._get(place, needs, path, {**place.params, **params}, silence=silence).raw
+        return self._ask(
+            place,
+            needs,
+            lambda _: session.open(path, asked, silence=silence, breakable=breakable),
+        )
 
     # -- how ---------------------------------------------------------------------------------
 
@@ -235,20 +246,12 @@ class Api:
             remedy = f"the token needs {needs} in the namespace {place.namespace}"
             raise Unauthorized(str(error), remedy=error.remedy or remedy) from error
 
-    def _get(
-        self,
-        place: Place,
-        needs: str,
-        path: str,
-        params: Mapping[str, Any],
-        *,
-        silence: float | None = None,
-    ) -> Answer:
+    def _get(self, place: Place, needs: str, path: str, params: Mapping[str, Any]) -> Answer:
         session = self._open()
-        return self._ask(place, needs, lambda _: session.get(path, params=params, silence=silence))
+        return self._ask(place, needs, lambda _: session.get(path, params=params))
 
     def _index(self, answer: Answer) -> int:
-        index = answer.raw.headers.get("X-Nomad-Index", "")
+        index = answer.headers.get("x-nomad-index", "")
         if not index.isdecimal():
             address = self._settings.address
             raise TransportError(f"{address} answers, but is not Nomad: it has no index")
@@ -273,7 +276,7 @@ def of_jobs(prefix: str) -> str:
     return f'JobID matches "^{prefix}"'
 
 
-def broken(error: HTTPError | OSError | ValueError) -> TransportError:
+def broken(error: Broken | ValueError) -> TransportError:
     """The error of an answer that ended while it was read."""
     return TransportError(f"Nomad's answer was cut off: {error}")
 

@@ -49,6 +49,7 @@ class NomadDriver(BatchDriver[NomadSettings]):
         push=True,
         absence=True,
         history=True,
+        confirms_end=True,
         counts_attempts=True,
         timeout=True,
         cpu="accounted",

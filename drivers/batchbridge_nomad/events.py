@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from itertools import islice
 from typing import Protocol
 
-from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import HTTPError
-
 from batchbridge.errors import CursorExpired
 from batchbridge_nomad.api import Api, Place, broken
 from batchbridge_nomad.replies import Missing, Refused
+from batchbridge_nomad.transfer import Broken, Reply
 from batchbridge_nomad.wire import Line, line
 
 SILENCE = 40.0
@@ -31,13 +28,18 @@ class Stream:
     def __init__(self, api: Api, place: Place, index: int) -> None:
         self._ask = {"topic": list(TOPICS), "index": index}
         self._api, self._place = api, place
-        self._answer: BaseHTTPResponse | None = None
+        self._answer: Reply | None = None
         self._over = False
 
     def read(self) -> Iterator[Line]:
         """Its lines, until it ends. TransportError where it breaks."""
         self._answer = self._api.stream(
-            self._place, "read-job", "/v1/event/stream", self._ask, silence=SILENCE
+            self._place,
+            "read-job",
+            "/v1/event/stream",
+            self._ask,
+            silence=SILENCE,
+            breakable=True,
         )
         with self._answer as answer:
             try:
@@ -45,15 +47,14 @@ class Stream:
                     if self._over:
                         return
                     yield line(text)
-            except (HTTPError, OSError, ValueError) as error:
+            except (Broken, ValueError) as error:
                 raise broken(error) from error
 
     def break_off(self) -> None:
         """Make a read that waits return, from another thread."""
         self._over = True
         if self._answer is not None:
-            with contextlib.suppress(OSError, ValueError, RuntimeError):
-                self._answer.shutdown()
+            self._answer.shutdown()
 
 
 def first_line(lines: Iterator[Line | None]) -> Line | None:
@@ -79,7 +80,7 @@ def line_at(lines: Iterator[Line | None], index: int) -> Line:
 class Readable(Protocol):
     """An answer's body."""
 
-    def read1(self, amt: int) -> bytes:
+    def read1(self) -> bytes:
         """Some bytes, as soon as there are any; none at its end."""
         ...
 
@@ -87,6 +88,6 @@ class Readable(Protocol):
 def lines(body: Readable) -> Iterator[bytes]:
     """The lines of a body as they arrive, however the bytes are cut."""
     rest = b""
-    while data := body.read1(1 << 16):
+    while data := body.read1():
         *whole, rest = (rest + data).split(b"\n")
         yield from (text for text in whole if text.strip())

@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import msgspec
-from urllib3.exceptions import HTTPError
 
 from batchbridge.errors import TransportError
 from batchbridge.model import LogPage, Stream
 from batchbridge_nomad.api import Api, Place, broken
 from batchbridge_nomad.events import Readable
 from batchbridge_nomad.replies import Missing
+from batchbridge_nomad.transfer import Broken
 from batchbridge_nomad.wire import TASK
 
 PAGE = 1 << 20
@@ -189,12 +189,12 @@ class Log:
         with answer:
             try:
                 yield frames(_chunks(answer))
-            except (HTTPError, OSError, ValueError) as error:
+            except (Broken, ValueError) as error:
                 raise broken(error) from error
 
 
 def _chunks(body: Readable) -> Iterator[bytes]:
-    while chunk := body.read1(1 << 16):
+    while chunk := body.read1():
         yield chunk
 
 

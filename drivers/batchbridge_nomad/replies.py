@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
+import pycurl
 
 from batchbridge.errors import (
     AuthError,
@@ -19,6 +19,7 @@ from batchbridge.errors import (
     Rejected,
     TransportError,
 )
+from batchbridge_nomad.transfer import Broken
 
 FORWARDED = re.compile(r"^(rpc error: )+")
 """What an agent writes before the words of the server that it asked."""
@@ -53,6 +54,19 @@ REMEDIES = {
     "are disabled by the scheduler": "an operator has closed the cluster for new jobs",
 }
 """Words of a refused job, and what to do."""
+
+
+DISTRUST = (
+    pycurl.E_SSL_CONNECT_ERROR,
+    pycurl.E_SSL_CERTPROBLEM,
+    pycurl.E_PEER_FAILED_VERIFICATION,
+    pycurl.E_SSL_ISSUER_ERROR,
+    pycurl.E_SSL_CACERT_BADFILE,
+)
+"""libcurl's errors of a connection that is not trusted, by one side or the other."""
+
+HUNG_UP = (pycurl.E_GOT_NOTHING, pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR)
+"""libcurl's errors of a connection that was ended before there was an answer."""
 
 
 class Missing(BatchBridgeError):
@@ -103,35 +117,29 @@ def rejected(words: str) -> Rejected:
     return Rejected(f"Nomad refuses the job: {words}", remedy=remedy)
 
 
-def unreachable(error: HTTPError, address: str) -> BatchBridgeError:
+def unreachable(error: Broken, address: str) -> BatchBridgeError:
     """The error of a request that got no answer."""
-    said: BaseException | str = _origin(error)
-    if "WRONG_VERSION_NUMBER" in str(said):
+    said = str(error)
+    if "wrong version number" in said.lower():
         plain = "if it speaks none, begin the address with http://"
         return AuthError(f"no TLS is spoken at {address}: {said}", remedy=plain)
-    if isinstance(error, SSLError):
+    if error.code in DISTRUST or "SSL" in said:
         return AuthError(
             f"no trusted connection to {address}: {said}",
             remedy="check ca_cert, tls_server_name, client_cert and client_key",
         )
-    if isinstance(said, ConnectionResetError) and address.startswith("http:"):
+    if error.code in HUNG_UP and address.startswith("http:"):
         said = f"{said}; an agent that speaks TLS is reached by HTTPS"
     return TransportError(
         f"{address} cannot be reached: {said}",
         remedy="check the address, and that Nomad runs",
-        sent=not isinstance(error, NewConnectionError | ConnectTimeoutError),
+        sent=error.sent,
     )
-
-
-def _origin(error: BaseException) -> BaseException:
-    """What the libraries between wrapped."""
-    inner = error.__cause__ or error.__context__
-    return _origin(inner) if inner is not None else error
 
 
 _KINDS: Mapping[int, type[BatchBridgeError]] = {404: Missing, 409: Conflict}
 
 
 def _seconds(headers: Mapping[str, str]) -> float:
-    after = headers.get("Retry-After", "")
+    after = headers.get("retry-after", "")
     return float(after) if after.isdecimal() else 1.0

@@ -7,44 +7,46 @@ and nothing else is heeded: no proxy, netrc or bundle of certificates that the e
 
 from __future__ import annotations
 
+import math
 import re
-import socket
 import ssl
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
-import urllib3
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, Timeout
-from urllib3.connection import HTTPConnection
-from urllib3.exceptions import HTTPError, InsecureRequestWarning
+import pycurl
 
 from batchbridge.errors import ConfigError, TransportError
 from batchbridge.secrets import Credential
 from batchbridge_nomad.replies import Unauthorized, problem, unreachable
 from batchbridge_nomad.settings import NomadSettings
+from batchbridge_nomad.transfer import Broken, Connections, Options, Reply
+
+T = TypeVar("T")
 
 UNIX = "unix://"
-
-CONNECTIONS = 100
-"""Connections that may be kept: an agent allows one address no more. There are as many as calls
-were under way at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What Nomad answered, as python-nomad reads it; what is not `ok` was raised instead."""
 
-    raw: BaseHTTPResponse
+    data: bytes
+    head: tuple[bytes, ...]
     ok: ClassVar[bool] = True
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers, by their names in small letters."""
+        return headers(self.head)
 
     def json(self) -> Any:
         """Its value; TransportError if it has none, but is a proxy's page, say."""
         try:
-            return msgspec.json.decode(self.raw.data)
+            return msgspec.json.decode(self.data)
         except msgspec.MsgspecError as error:
             raise TransportError(f"this is no answer of Nomad's: {error}") from error
 
@@ -52,7 +54,7 @@ class Answer:
 class Session:
     """Requests to one address, as one identity. Safe from several threads.
 
-    Each is sent once; after a refusal once more, where the token may be another by then. They raise
+    After a refusal a request is sent once more, where the token may be another by then. They raise
     errors of :mod:`batchbridge.errors`. No redirect is followed: Nomad forwards by itself, and a
     token follows nobody elsewhere.
     """
@@ -61,8 +63,8 @@ class Session:
         """ConfigError where a certificate cannot be used."""
         self._settings = settings
         self._identity = Identity(settings)
-        self._pool = _pool(settings)
-        self._below = "" if settings.address.startswith(UNIX) else urlsplit(settings.address).path
+        self._base = base(settings)
+        self._connections = Connections({**_WAYS, **way(settings), **trust(settings)})
 
     # python-nomad's four ways to ask; `url` begins with /v1
 
@@ -89,54 +91,88 @@ class Session:
         *,
         params: Mapping[str, Any] | None = None,
         json: Any = None,
-        silence: float | None = None,
         **_: Any,
     ) -> Answer:
-        """The answer, read; with `silence` it is left to be read as it comes.
-
-        `silence`: seconds between two of its bytes after which reading raises.
-        """
-        target = f"{self._below.rstrip('/')}{url}{_query(params or {})}"
+        """The answer, read."""
         body = None if json is None else msgspec.json.encode(json)
-        token = self._identity.token()
-        try:
-            return self._once(method, target, body, token, silence)
-        except Unauthorized:
-            if not self._identity.refused(token):
-                raise
-        return self._once(method, target, body, self._identity.token(), silence)
+        asked = {**self._target(url, params), **_method(method, body), **_WHOLE}
+
+        def answer(token: str) -> Answer:
+            with self._reply(asked, token, self._settings.request_timeout) as reply:
+                return Answer(reply.read(), reply.head)
+
+        return self._identified(lambda token: self._told(answer, token))
+
+    def open(
+        self, url: str, params: Mapping[str, Any], *, silence: float, breakable: bool = False
+    ) -> Reply:
+        """The answer to a GET, to be read as it comes; what that raises is libcurl's.
+
+        `silence`: seconds between two of its bytes after which reading raises. `breakable`: another
+        thread may shut it down.
+        """
+        asked = {**self._target(url, params), **_method("GET", None), **_AS_IT_COMES}
+
+        def reply(token: str) -> Reply:
+            return self._reply(asked, token, silence, breakable=breakable)
+
+        return self._identified(lambda token: self._told(reply, token))
 
     def close(self) -> None:
         """Let go of every connection."""
-        self._pool.close()
+        self._connections.close()
 
-    def _once(
-        self, method: str, target: str, body: bytes | None, token: str, silence: float | None
-    ) -> Answer:
-        wait = self._settings.request_timeout
+    def _identified(self, ask: Callable[[str], T]) -> T:
+        """What it gives with the token; where that is refused, with another."""
+        token = self._identity.token()
         try:
-            answer = self._pool.urlopen(
-                method,
-                target,
-                body=body,
-                headers={**_heads(body, silence), **self._identity.headers(token)},
-                timeout=Timeout(connect=wait, read=silence or wait),
-                preload_content=silence is None,
-                retries=False,
-                redirect=False,
-            )
-            if 200 <= answer.status < 300:
-                return Answer(answer)
-            words = answer.data.decode(errors="replace")
-        except HTTPError as error:
+            return ask(token)
+        except Unauthorized:
+            if not self._identity.refused(token):
+                raise
+        return ask(self._identity.token())
+
+    def _told(self, ask: Callable[[str], T], token: str) -> T:
+        try:
+            return ask(token)
+        except Broken as error:
             raise unreachable(error, self._settings.address) from error
-        raise problem(answer.status, words, answer.headers)
+
+    def _reply(
+        self, asked: Options, token: str, silence: float, *, breakable: bool = False
+    ) -> Reply:
+        """The answer, unless it is a refusal."""
+        heads = {pycurl.HTTPHEADER: [*_HEADERS, *self._identity.headers(token)]}
+        reply = self._connections.request({**asked, **heads}, silence=silence, breakable=breakable)
+        if 200 <= reply.status < 300:
+            return reply
+        with reply:
+            status, words = reply.status, reply.read().decode(errors="replace")
+            raise problem(status, words, headers(reply.head))
+
+    def _target(self, url: str, params: Mapping[str, Any] | None) -> Options:
+        return {pycurl.URL: f"{self._base}{url}{_query(params or {})}"}
 
 
-def _heads(body: bytes | None, silence: float | None) -> dict[str, str]:
-    # Compressed, an answer that is read as it comes arrives when the compressor is full.
-    coding = {"Accept-Encoding": "identity" if silence else "gzip"}
-    return coding if body is None else {**coding, "Content-Type": "application/json"}
+def headers(head: tuple[bytes, ...]) -> dict[str, str]:
+    """The headers of an answer's head, by their names in small letters."""
+    split = (line.decode("latin-1").partition(":") for line in head)
+    return {name.strip().lower(): value.strip() for name, colon, value in split if colon}
+
+
+_HEADERS = ("Content-Type: application/json", "Expect:")
+"""The second: a body is sent at once, without asking whether it is wanted."""
+
+_WHOLE: Options = {pycurl.ACCEPT_ENCODING: "gzip"}
+
+# Compressed, an answer that is read as it comes arrives when the compressor is full.
+_AS_IT_COMES: Options = {pycurl.ACCEPT_ENCODING: "identity"}
+
+
+def _method(method: str, body: bytes | None) -> Options:
+    if body is None:
+        return {pycurl.HTTPGET: 1, pycurl.CUSTOMREQUEST: method}
+    return {pycurl.POSTFIELDS: body, pycurl.CUSTOMREQUEST: method}
 
 
 def _query(params: Mapping[str, Any]) -> str:
@@ -154,7 +190,7 @@ class Identity:
 
     def __init__(self, settings: NomadSettings) -> None:
         basic = b64encode(settings.http_auth.encode()).decode()
-        self._proxy = {"Authorization": f"Basic {basic}"} if basic else {}
+        self._proxy = [f"Authorization: Basic {basic}"] if basic else []
         self._token = Credential(
             "token",
             settings.token,
@@ -173,17 +209,37 @@ class Identity:
         """That token was refused: whether the next request may bear another."""
         return self._token.refused(token or None)
 
-    def headers(self, token: str) -> dict[str, str]:
+    def headers(self, token: str) -> list[str]:
         """What a request says of us."""
-        ours = {"X-Nomad-Token": token} if token else {}
-        return {"User-Agent": "batchbridge", **self._proxy, **ours}
+        return [*self._proxy, *([f"X-Nomad-Token: {token}"] if token else ())]
 
 
 # -- whom we trust ---------------------------------------------------------------------------
 
 
-def tls_context(settings: NomadSettings) -> ssl.SSLContext:
+def trust(settings: NomadSettings) -> Options:
     """What a server must show, and what we show. ConfigError where a file cannot be used."""
+    if not settings.address.startswith("https://"):
+        return {}
+    _check(settings)
+    usual = ssl.get_default_verify_paths()
+    own = settings.ca_cert or settings.ca_path
+    verify = not settings.tls_skip_verify
+    files = {
+        pycurl.CAINFO: settings.ca_cert if own else usual.cafile,
+        pycurl.CAPATH: settings.ca_path if own else usual.capath,
+        pycurl.SSLCERT: settings.client_cert,
+        pycurl.SSLKEY: settings.client_key,
+    }
+    return {
+        pycurl.SSL_VERIFYPEER: int(verify),
+        pycurl.SSL_VERIFYHOST: 2 * int(verify),
+        **{option: file for option, file in files.items() if file},
+    }
+
+
+def _check(settings: NomadSettings) -> None:
+    """libcurl would say it at the first request, and not which file."""
     try:
         context = ssl.create_default_context(
             cafile=settings.ca_cert or None, capath=settings.ca_path or None
@@ -195,50 +251,50 @@ def tls_context(settings: NomadSettings) -> ssl.SSLContext:
             f"a certificate cannot be used: {error}",
             remedy="check ca_cert, ca_path, client_cert and client_key",
         ) from error
-    if settings.tls_skip_verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 # -- by which way we connect -----------------------------------------------------------------
 
+_WAYS: Options = {
+    pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
+    pycurl.PROXY: "",
+    pycurl.NOPROXY: "*",
+    pycurl.PATH_AS_IS: 1,
+    pycurl.USERAGENT: "batchbridge",
+}
 
-def _pool(settings: NomadSettings) -> HTTPConnectionPool:
+
+def base(settings: NomadSettings) -> str:
+    """What stands before ``/v1`` of every request."""
     if settings.address.startswith(UNIX):
-        path = settings.address.removeprefix(UNIX)
-        return _SocketPool("nomad", maxsize=CONNECTIONS, socket_path=path)
-    if settings.tls_skip_verify:
-        urllib3.disable_warnings(InsecureRequestWarning)  # the help of the setting warns
+        return "http://nomad"
     at = urlsplit(settings.address)
-    if at.scheme == "http":
-        return HTTPConnectionPool(at.hostname or "", at.port, maxsize=CONNECTIONS)
-    return HTTPSConnectionPool(
-        at.hostname or "",
-        at.port,
-        maxsize=CONNECTIONS,
-        ssl_context=tls_context(settings),
-        server_hostname=settings.tls_server_name or None,
-    )
+    host = settings.tls_server_name if _named_otherwise(settings) else _host(settings)
+    return f"{at.scheme}://{host}:{_port(settings)}{at.path.rstrip('/')}"
 
 
-class _SocketConnection(HTTPConnection):
-    def __init__(self, *args: Any, socket_path: str, **named: Any) -> None:
-        super().__init__(*args, **named)
-        self._path = socket_path
-
-    def connect(self) -> None:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(self.timeout)
-        try:
-            connection.connect(self._path)
-        except OSError:
-            connection.close()
-            raise
-        self.sock = connection
+def way(settings: NomadSettings) -> Options:
+    """How the server is reached."""
+    limit = {pycurl.CONNECTTIMEOUT_MS: math.ceil(settings.request_timeout * 1000)}
+    if settings.address.startswith(UNIX):
+        return {**limit, pycurl.UNIX_SOCKET_PATH: settings.address.removeprefix(UNIX)}
+    if _named_otherwise(settings):
+        # Asked for by the name that its certificate has, looked for where it is.
+        port = _port(settings)
+        there = f"{settings.tls_server_name}:{port}:{_host(settings)}:{port}"
+        return {**limit, pycurl.CONNECT_TO: [there]}
+    return limit
 
 
-class _SocketPool(HTTPConnectionPool):
-    """Connects to a socket of this machine, whatever host a request names."""
+def _named_otherwise(settings: NomadSettings) -> bool:
+    return settings.address.startswith("https://") and bool(settings.tls_server_name)
 
-    ConnectionCls = _SocketConnection
+
+def _host(settings: NomadSettings) -> str:
+    host = urlsplit(settings.address).hostname or ""
+    return f"[{host}]" if ":" in host else host
+
+
+def _port(settings: NomadSettings) -> int:
+    at = urlsplit(settings.address)
+    return at.port or {"https": 443}.get(at.scheme, 80)

@@ -8,8 +8,8 @@ import subprocess
 import threading
 from contextlib import closing
 
+import pycurl
 import pytest
-from urllib3.exceptions import ProtocolError
 from werkzeug import Request, Response
 
 from batchbridge.errors import (
@@ -21,7 +21,8 @@ from batchbridge.fields import describe
 from batchbridge_nomad import NomadDriver
 from batchbridge_nomad.api import Api
 from batchbridge_nomad.replies import unreachable
-from batchbridge_nomad.session import tls_context
+from batchbridge_nomad.session import trust
+from batchbridge_nomad.transfer import Broken
 
 from .answering import TEAM
 
@@ -217,7 +218,7 @@ def test_verification_is_left_out_where_that_was_asked_for(secure, authority):
 
 def test_a_certificate_that_is_not_there():
     with pytest.raises(ConfigError, match="certificate"):
-        tls_context(NomadDriver.Settings(address="https://x", ca_cert="/no/such.pem"))
+        trust(NomadDriver.Settings(address="https://x", ca_cert="/no/such.pem"))
 
 
 def test_an_address_may_be_a_path_below_a_proxys(httpserver, address):
@@ -235,8 +236,7 @@ def test_tls_where_none_is_spoken_is_said_so(address):
 
 def test_an_agent_that_hangs_up_may_want_tls():
     """It answers and ends the connection at once; whether the answer is seen is a race."""
-    error = ProtocolError("aborted")
-    error.__cause__ = ConnectionResetError(104, "Connection reset by peer")
+    error = Broken(pycurl.E_RECV_ERROR, "Connection reset by peer", sent=True)
     assert "HTTPS" in str(unreachable(error, "http://nomad:4646"))
     assert "HTTPS" not in str(unreachable(error, "https://nomad:4646"))
 

@@ -126,9 +126,12 @@ def test_silence_is_an_end(connections, beginning):
         connection.sendall(beginning)
         until_it_ends(connection)
 
-    with serving(serve) as url, pytest.raises(Broken, match="nothing was heard") as caught:
+    def ask(url):
         with get(connections, url, silence=0.2) as reply:
             reply.read()
+
+    with serving(serve) as url, pytest.raises(Broken, match="nothing was heard") as caught:
+        ask(url)
     assert (caught.value.code, caught.value.sent) == (pycurl.E_OPERATION_TIMEDOUT, True)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from operator import length_hint
 from typing import TypeVar
 
 from batchbridge.errors import TransportError
@@ -78,10 +80,28 @@ def mapped(function: Callable[[A], T], items: Iterable[A], *, workers: int = 8) 
     For engines that take one job a request. The first error is raised once no call is under way;
     what was not begun by then is not done.
     """
+    source, lock, stop = iter(items), threading.Lock(), threading.Event()
+    told: queue.SimpleQueue[tuple[T] | Future[None]] = queue.SimpleQueue()
+
+    def work() -> None:  # a future for each item would cost as much as a cheap call
+        while not stop.is_set():
+            with lock:
+                some = list(islice(source, 1))
+            if not some:
+                return
+            told.put((function(some[0]),))
+
     with ThreadPoolExecutor(workers, thread_name_prefix="batchbridge-call") as pool:
-        futures = [pool.submit(function, item) for item in items]
+        at_work = {pool.submit(work) for _ in range(min(workers, length_hint(items, workers)))}
+        for worker in at_work:
+            worker.add_done_callback(told.put)
         try:
-            for future in as_completed(futures):
-                yield future.result()
+            while at_work:
+                news = told.get()
+                if isinstance(news, Future):
+                    at_work.remove(news)
+                    news.result()
+                else:
+                    yield news[0]
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            stop.set()

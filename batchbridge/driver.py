@@ -20,6 +20,7 @@ from batchbridge.model import (
     Check,
     Explanation,
     JobRef,
+    JobSpec,
     Listed,
     LogPage,
     Receipt,
@@ -55,6 +56,7 @@ class Capabilities:
     absence: bool = False  #: its snapshot can say that a job is not held
     history: bool = False  #: an ended job is still known to a client that comes later
     counts_attempts: bool = False  #: every Seen says of which attempt; each keeps its own logs
+    confirms_end: bool = False  #: what ends early is told to have ended when its processes have
     no_reruns: bool = False  #: the engine promises to run a job's command at most once
     timeout: bool = False  #: the engine ends a job that runs too long, with nobody watching
     queue_timeout: bool = False  #: ... and one that waits too long
@@ -214,6 +216,13 @@ class BatchDriver(ABC, Generic[S]):
     def render(self, submission: Submission) -> Mapping[str, Any]:
         """Exactly what :meth:`submit` would send, as JSON values; secrets are named, not shown."""
         raise NotImplementedError(f"{self.name} does not render")
+
+    def linger(self, spec: JobSpec) -> float:
+        """Seconds after the told end of a job that did not end by itself in which its processes do.
+
+        Pure; asked of drivers that do not declare ``confirms_end``. The default: a minute.
+        """
+        return 60.0
 
     def hints(self, ref: JobRef) -> Mapping[str, str]:
         """Where else to look, for people: label -> link or command. Pure."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -130,6 +131,19 @@ class Limits:
         assert (page.data, page.eof) == (b"", False)
         rig.cancel(first)
         rig.end_as(second, JobState.SUCCEEDED)
+
+    @needs("confirms_end")
+    def test_confirmed_end(self, rig: Rig, probes: Probes, moment: float) -> None:
+        """Once a job is told to be cancelled, a command that did not listen writes no more."""
+        ref = rig.submit(probes.ignores())
+        rig.running(ref)
+        next(page for page in rig.pages(ref) if page.data)
+        rig.cancel(ref)
+        rig.end_as(ref, JobState.CANCELLED, Cause.CANCELLED)
+        time.sleep(moment)  # what it wrote may still be on its way
+        before = rig.log(ref)
+        time.sleep(moment)
+        assert rig.log(ref) == before
 
     def test_cancel_waiting(self, rig: Rig, probes: Probes, crowd: dict[str, Any]) -> None:
         """A job that is cancelled while it waits never runs."""

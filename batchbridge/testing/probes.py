@@ -35,6 +35,10 @@ class Probes:
         """Print a line at least five times a second, for ten minutes."""
         return sh("i=0; while [ $i -lt 3000 ]; do echo tick; sleep 0.2; i=$((i+1)); done")
 
+    def ignores(self) -> Command:
+        """The same, whatever signal asks it to end."""
+        return sh(f"trap '' HUP INT TERM; {self.ticks()[-1]}")
+
     def says(self, stdout: bytes, stderr: bytes = b"", *, after: float = 0.0) -> Command:
         """Write exactly these bytes, after that many seconds."""
         wait = f"sleep {after}; " if after else ""

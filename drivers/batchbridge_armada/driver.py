@@ -16,6 +16,7 @@ from batchbridge.model import (
     Check,
     Explanation,
     JobRef,
+    JobSpec,
     Listed,
     LogPage,
     Receipt,
@@ -24,7 +25,7 @@ from batchbridge.model import (
     Submission,
 )
 from batchbridge.streams import bridged
-from batchbridge_armada import about, explain, health, ids, listing
+from batchbridge_armada import about, explain, health, ids, jobspec, listing
 from batchbridge_armada.inflight import InFlight
 from batchbridge_armada.orders import Orders, Writer
 from batchbridge_armada.pages import Pages
@@ -32,6 +33,7 @@ from batchbridge_armada.refusals import Missing, Refused
 from batchbridge_armada.settings import ArmadaOptions, ArmadaSettings
 from batchbridge_armada.snapshot import observations
 from batchbridge_armada.submitting import Submitter
+from batchbridge_armada.template import spec_of
 from batchbridge_armada.translate import ENDED, Translator
 
 if TYPE_CHECKING:
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 
 EARLIER = 300.0
 """Seconds before the oldest followed job's submit at which a stream begins: clocks differ."""
+
+LATE = 15.0
+"""Seconds by which a cluster has heard that a job is over, and its pod has begun to end."""
 
 UPLOAD = 36 * 1024
 """Bytes of files that fit into a pod spec, as text and beside the rest of it."""
@@ -112,9 +117,8 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
     def cancel(self, refs: Sequence[JobRef], *, reason: str) -> None:
         """Ask for the end of all. Armada keeps the first 50 bytes of the reason.
 
-        A job that it then tells to be cancelled may still have a process for as long as its
-        ``grace``, and some seconds more: its cluster is told afterwards, and nothing is said when
-        it has done so.
+        A job that it then tells to be cancelled may still have a process, as :meth:`linger` says:
+        its cluster is told afterwards, and nothing is said when it has done so.
         """
         for (queue, job_set), jobs in _by_scope(refs):
             self._api.cancel(queue, job_set, jobs, reason=reason)
@@ -206,6 +210,11 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
     def render(self, submission: Submission) -> Mapping[str, Any]:
         """The JobSubmitRequestItem that submit would send; values of secrets are ``***``."""
         return self._writer.rendered(submission)
+
+    def linger(self, spec: JobSpec) -> float:
+        """The grace of its pod, once its cluster has heard of the end."""
+        options = self._writer.options(spec)
+        return jobspec.grace(options, spec_of(options.pod)) + LATE
 
     def hints(self, ref: JobRef) -> Mapping[str, str]:
         """The job in Lookout, and the command that shows its pod's output."""

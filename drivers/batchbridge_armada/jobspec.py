@@ -172,7 +172,6 @@ def pod(spec: JobSpec, options: ArmadaOptions, *, unpacks: bool) -> dict[str, An
     main, others = main_and_others(base, CONTAINER)
     ours = _given(
         activeDeadlineSeconds=math.ceil(spec.timeout) if spec.timeout else None,
-        terminationGracePeriodSeconds=math.ceil(options.grace) if options.grace else None,
         priorityClassName=options.priority_class,
         serviceAccountName=options.service_account,
         nodeSelector={**(base.get("nodeSelector") or {}), **options.node_selector},
@@ -185,12 +184,19 @@ def pod(spec: JobSpec, options: ArmadaOptions, *, unpacks: bool) -> dict[str, An
         # not. Where processes are shared, process 1 is Kubernetes' own, and ours is an ordinary
         # one: SIGTERM ends it, or what its command does about it.
         "shareProcessNamespace": True,
-        "terminationGracePeriodSeconds": GRACE,
         **base,
+        "terminationGracePeriodSeconds": grace(options, base),
         "restartPolicy": "Never",
         **ours,
         "containers": [container(spec, options, main, unpacks=unpacks), *others],
     }
+
+
+def grace(options: ArmadaOptions, base: Mapping[str, Any]) -> int:
+    """Whole seconds between SIGTERM and SIGKILL."""
+    if options.grace:
+        return math.ceil(options.grace)
+    return int(base.get("terminationGracePeriodSeconds", GRACE))
 
 
 def container(

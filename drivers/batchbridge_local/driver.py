@@ -62,6 +62,7 @@ class LocalDriver(BatchDriver[LocalSettings]):
         push=True,
         absence=True,
         history=True,
+        confirms_end=True,
         counts_attempts=True,
         no_reruns=True,
         timeout=True,

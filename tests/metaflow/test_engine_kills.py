@@ -67,8 +67,9 @@ def there(request: pytest.FixtureRequest) -> Iterator[There]:
 
 def started(place: Place, there: There, parts: str, *words: str) -> Running:
     text = (FLOWS / "kill_flow.py").read_text().replace("local_batch", there.name)
-    if there.name == "armada":  # which says that a job is cancelled before its pod has gone
-        text = text.replace("(cpu=0.1)", "(cpu=0.1, options={'grace': 1})")
+    if there.name == "armada":  # which says that a job is over before its pod has gone
+        options = "{'grace': 1, 'priority_class': 'armada-preemptible'}"
+        text = text.replace("(cpu=0.1)", f"(cpu=0.1, options={options})")
     flow = place.root / "kill_flow.py"
     flow.write_text(text)
     words = ("run", "--place", str(place.root), "--parts", parts, *words)
@@ -110,6 +111,25 @@ def test_after_a_kill_of_a_tasks_process_a_retry_waits_for_the_jobs_end(
     run.processes_of_tasks()[0].kill()
     console = run.finish()
     assert run.process.returncode == 0, console
+    marks = place.marks()
+    assert sorted(name.split(".")[1] for name in marks) == ["0", "1"]
+    assert set(marks.values()) == {"True"}
+    run.check_nothing_is_left(console)
+
+
+def test_after_a_preemption_a_retry_waits_until_no_process_is_left(
+    place: Place, there: There
+) -> None:
+    if there.name == "nomad":
+        pytest.skip("Nomad preempts for others alone")
+    run = started(place, there, "stubborn", *RETRY)
+    listed = place.flow(place.root / "kill_flow.py", there.name, "list", env=there.env)
+    (run_id,) = set(re.findall(r"mf\.KillFlow\.(\d+)", listed))
+    with Client(there.name, settings=settings_of(there), journal=False) as client:
+        client.preempt(client.list(f"mf.KillFlow.{run_id}"), reason="test")
+    console = run.finish()
+    assert run.process.returncode == 0, console
+    assert "FAILED: PREEMPTED" in console
     marks = place.marks()
     assert sorted(name.split(".")[1] for name in marks) == ["0", "1"]
     assert set(marks.values()) == {"True"}

@@ -77,6 +77,7 @@ class ReferenceDriver(BatchDriver[Settings]):
         push=True,
         absence=True,
         history=True,
+        confirms_end=True,
         no_reruns=True,
         counts_attempts=True,
         timeout=True,

@@ -33,6 +33,12 @@ def wanted(decorator: Any, resolved: Resolved) -> tuple[dict[str, Any], bool]:
     return with_image(decorator.form, resolved, decorator.told.get("own.image")), inside
 
 
+def some_job_spec(decorator: Any, resolved: Resolved) -> JobSpec:
+    """What the jobs of a step have in common. Raises SpecError, Unsupported."""
+    form, _ = wanted(decorator, resolved)
+    return submit.checked(resolved, {**form, "command": ["true"]})
+
+
 def job_spec(attempt: Attempt, resolved: Resolved) -> JobSpec:
     """The job of this attempt on that engine. Raises SpecError, Unsupported."""
     has = resolved.driver_cls.capabilities

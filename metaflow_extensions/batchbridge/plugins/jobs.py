@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
-from batchbridge import Client, Job, refresh
+from batchbridge import Client, Job, JobSpec, refresh
 from batchbridge.errors import NoSuchJob, TransportError, WaitTimeout
-from batchbridge.model import read_time
 
 from . import runs
 from .runs import Run, Task
 
 PAUSE = 0.5
 """Seconds between two tries at an engine that cannot be asked."""
-
-GRACE = 30.0
-"""Seconds that Armada's pods have to end after a SIGTERM, if nobody says otherwise."""
-
-LATE = 15.0
-"""Seconds after which Armada's executor has heard that a job is cancelled."""
 
 Find = Callable[[], list[Job]]
 
@@ -75,14 +67,14 @@ def _is_held(job: Job) -> bool:
 
 
 def earlier(client: Client, run: Run, task: Task, job_set: str | None = None) -> list[Job]:
-    """The jobs of earlier attempts at that task that have not ended."""
+    """The jobs of earlier attempts at that task, those that have ended too."""
 
     def precedes(job: Job) -> bool:
         other = runs.task_of(job.name)
         same = other and (other.step, other.task_id) == (task.step, task.task_id)
         return bool(other and same and other.attempt < task.attempt)
 
-    return [job for job in live(client, run, job_set) if precedes(job)]
+    return [job for job in of_run(client, run, job_set) if precedes(job)]
 
 
 def end(client: Client, find: Find, *, reason: str, patience: float) -> bool:
@@ -108,20 +100,29 @@ def end(client: Client, find: Find, *, reason: str, patience: float) -> bool:
 
 
 def end_before_another(
-    client: Client, find: Find, form: Mapping[str, Any], *, reason: str, patience: float
+    client: Client, find: Find, spec: JobSpec, *, reason: str, patience: float
 ) -> bool:
-    """As `end`, such that no process is left either when the next attempt begins.
+    """As `end`, such that no process of what `find` finds is left when another attempt begins.
 
-    `form` is that of the jobs. Armada says that a job is cancelled before its pod has gone.
+    `spec` is that of the jobs. An engine may tell an end before a job's processes have ended.
     """
-    cancelled: list[Job] = []
+    found: list[Job] = []
 
-    def looked() -> list[Job]:
-        cancelled.extend(left := find())
-        return left
+    def left() -> list[Job]:
+        found[:] = find()
+        return going(found)
 
-    ended = end(client, looked, reason=reason, patience=patience)
-    if ended and cancelled and client.driver.name == "armada":
-        options = {**client.engine.resolved.options, **form.get("options", {})}
-        time.sleep(read_time("grace", options.get("grace") or GRACE) + LATE)
-    return ended
+    if not end(client, left, reason=reason, patience=patience):
+        return False
+    if not client.driver.capabilities.confirms_end:
+        _sit_out(found, client.driver.linger(spec))
+    return True
+
+
+def _sit_out(ended: Iterable[Job], linger: float) -> None:
+    """Wait until no process can be left of jobs whose commands did not tell an end of their own."""
+    records = [job.record for job in ended]
+    unsure = [r for r in records if r.started_at and r.exit_code is None and r.signal is None]
+    until = max((r.finished_at or time.time() for r in unsure), default=0.0) + linger
+    # The engine's clock may be another than ours.
+    time.sleep(min(linger, max(0.0, until - time.time())))

@@ -14,7 +14,7 @@ from uuid import uuid4
 from metaflow.plugins import get_plugin_cli_path
 from metaflow.util import get_username
 
-from batchbridge import BatchBridgeError, Client, submit
+from batchbridge import BatchBridgeError, Client
 
 from . import jobs, orphans, runs, switches, task_env
 from .attempts import Attempt, Order, launcher_words
@@ -22,7 +22,7 @@ from .attributes import BatchBridgeException
 from .boot_plan import Package
 from .clients import connect
 from .guard import Guard
-from .job import job_spec, wanted
+from .job import job_spec, some_job_spec
 from .runs import Run, Task
 from .targets import Target
 
@@ -50,9 +50,7 @@ class Launch:
         if decorator.name not in get_plugin_cli_path():
             raise BatchBridgeException(f"{at}: METAFLOW_ENABLED_CLI leaves {decorator.name} out.")
         try:
-            resolved = self._client(decorator.target).engine.resolved
-            form, _ = wanted(decorator, resolved)
-            submit.checked(resolved, {**form, "command": ["true"]})
+            some_job_spec(decorator, self._client(decorator.target).engine.resolved)
         except BatchBridgeError as error:
             raise refusal(at, error) from None
 
@@ -117,12 +115,9 @@ class Launch:
         """End the jobs of earlier attempts; the process that watched them may have been killed."""
         client, step = self._client(decorator.target), decorator.step
         task, job_set = Task(step, task_id, attempt), decorator.target.job_set
-        find, reason = (
-            partial(jobs.earlier, client, self._run, task, job_set),
-            "its attempt is over",
-        )
-        form = decorator.form
-        if not jobs.end_before_another(client, find, form, reason=reason, patience=PATIENCE):
+        find = partial(jobs.earlier, client, self._run, task, job_set)
+        spec, reason = some_job_spec(decorator, client.engine.resolved), "its attempt is over"
+        if not jobs.end_before_another(client, find, spec, reason=reason, patience=PATIENCE):
             raise BatchBridgeException(f"the last attempt's job of {step} does not end")
 
     def finish(self, exception: BaseException | None, say: Say) -> None:

@@ -21,7 +21,7 @@ from . import jobs, runs, task_env, telling
 from .attempts import Attempt, Order
 from .attributes import BatchBridgeException
 from .clients import connect
-from .job import job_spec, run_of, summary, task_of
+from .job import job_spec, run_of, some_job_spec, summary, task_of
 from .joblogs import JobLogs
 from .runs import Run, Task
 from .stops import Stopped, Stops
@@ -96,8 +96,8 @@ def _after_the_last(step: Step, client: Client) -> None:
     """Before a retry: the end of the last attempt's job confirmed, and @retry's pause."""
     own = step.attempt.decorator
     find = partial(jobs.earlier, client, step.run, step.task, own.target.job_set)
-    reason = "its attempt is over"
-    if not jobs.end_before_another(client, find, own.form, reason=reason, patience=PATIENCE):
+    spec, reason = some_job_spec(own, client.engine.resolved), "its attempt is over"
+    if not jobs.end_before_another(client, find, spec, reason=reason, patience=PATIENCE):
         raise BatchBridgeException("the last attempt's job does not end; nothing was started")
     minutes = own.minutes_between_retries
     if minutes:

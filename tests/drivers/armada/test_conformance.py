@@ -16,6 +16,7 @@ class TestArmada(DriverConformance):
             "test_secret_is_not_rendered",
             "test_queue_timeout",
             "test_purge",
+            "test_confirmed_end",
         }
     )
 

@@ -246,3 +246,14 @@ def test_a_job_without_a_place_has_no_pieces(armada, driver):
     crowd(armada, driver)
     (receipt,) = submit(driver, submission())
     assert driver.details(ref(receipt), 1) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "grace"),
+    [({}, 30), ({"grace": 2}, 2), ({"pod": {"terminationGracePeriodSeconds": 60}}, 60)],
+)
+def test_a_pod_lingers_for_its_grace_once_its_cluster_has_heard(driver, options, grace):
+    spec = submission(options=options).spec
+    (pod,) = driver.render(submission(options=options))["pod_specs"]
+    assert pod["terminationGracePeriodSeconds"] == grace
+    assert driver.linger(spec) == grace + 15

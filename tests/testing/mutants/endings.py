@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 from batchbridge.errors import NoSuchJob, Rejected
@@ -21,6 +22,7 @@ S = JobState
     "cancel_again",
     "cancel_at_once",
     "cancel_running",
+    "confirmed_end",
     "cancel_waiting",
     "client_cancel",
     "client_failure",
@@ -99,6 +101,7 @@ class SignalAsExitCode(ReferenceDriver):
     "preempt",
     "reprioritise",
     "cancel_running",
+    "confirmed_end",
     "cancel_waiting",
     "client_cancel",
     "closing_is_prompt",
@@ -209,6 +212,7 @@ class TimeoutIsToBlame(ReferenceDriver):
     "armada #155: cancelled is said, and the pod goes on",
     "reprioritise",
     "cancel_running",
+    "confirmed_end",
     "waiting_job",
 )
 class CancelIsAWord(ReferenceDriver):
@@ -218,6 +222,32 @@ class CancelIsAWord(ReferenceDriver):
             if self.holds(ref.id) and not any(s.final for s in self.told(0)[0] if s.id == ref.id):
                 with self.events.open("a") as events:
                     events.write(f'{{"id": "{ref.id}", "state": "CANCELLED", "final": true}}\n')
+
+
+@mutant("Armada: cancelled is said, and the pod has its grace", "confirmed_end")
+class CancelledTooSoon(ReferenceDriver):
+    """The engine hears of it when somebody looks, a second after the end was told."""
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        self.told_at = {}
+
+    def cancel(self, refs, *, reason):
+        self._reach()
+        for ref in refs:
+            said = [seen for seen in self.told(0)[0] if seen.id == ref.id]
+            if said and said[-1].state == "RUNNING":
+                self.told_at[ref.id] = time.monotonic()
+                with self.events.open("a") as events:
+                    events.write(f'{{"id": "{ref.id}", "state": "CANCELLED", "final": true}}\n')
+            else:
+                super().cancel([ref], reason=reason)
+
+    def translate(self, said, place):
+        for job_id, at in self.told_at.items():
+            if time.monotonic() - at > 1.0:
+                (self.jobs / job_id / "cancel").touch()
+        return super().translate(said, place)
 
 
 @mutant(

@@ -12,7 +12,7 @@ import pytest
 import requests
 import yaml
 
-from batchbridge.model import Cause, JobState
+from batchbridge.model import Cause, JobSpec, JobState
 from batchbridge_armada.protocol import job_pb2, job_pb2_grpc
 from localdev.armada_ready import await_ready
 from tests.drivers.armada.live.conftest import MODEST
@@ -114,7 +114,7 @@ def test_a_job_is_found_by_what_another_system_calls_it(stack, submit):
         until(lambda: job.ref.id in stub.GetJobStatusUsingExternalJobUri(ask).job_states)
 
 
-def test_a_cancelled_command_that_does_not_listen_has_its_grace(submit, tmp_path):
+def test_a_cancelled_command_that_does_not_listen_has_its_grace(client, submit, tmp_path):
     beat = tmp_path / "beat"
     job = submit(
         f"trap '' TERM; echo up; while :; do date +%s.%N > {beat}; sleep 0.1; done",
@@ -129,7 +129,8 @@ def test_a_cancelled_command_that_does_not_listen_has_its_grace(submit, tmp_path
         return time.time() - beat.stat().st_mtime > 2
 
     until(silent)
-    assert beat.stat().st_mtime < told + 2 + 15
+    spec = JobSpec.parse({**MODEST, "command": "true", "options": {"grace": 2}})
+    assert beat.stat().st_mtime < told + client.driver.linger(spec)
 
 
 def test_a_gang_whose_member_fails_is_ended(client):

@@ -122,17 +122,22 @@ def _candidates(client: Client, target: Target, asked: Asked) -> list[Job]:
         return _attached(client, asked.job_ids)
     if client.driver.capabilities.list == "all":
         return jobs.of_runs(client, asked.flow, asked.user)
+    known = _known_runs(asked)
+    if client.driver.capabilities.list == "absent":
+        return [job for run in known for job in jobs.of_run(client, run)]
+    sets = dict.fromkeys(target.job_set or run.job_set for run in known)
     return [
         job
-        for run_id in _known_runs(asked)
-        for job in jobs.of_run(client, Run(asked.flow, run_id), target.job_set)
+        for job_set in sets
+        for job in jobs.of_runs(client, asked.flow, asked.user, job_set=job_set)
     ]
 
 
-def _known_runs(asked: Asked) -> list[str]:
+def _known_runs(asked: Asked) -> list[Run]:
     """The runs that may have jobs, as this machine and Metaflow's metadata remember them."""
     here = [run.run_id for run in runs.remembered(asked.flow)]
-    return list(dict.fromkeys([*here, *asked.history.unfinished(asked.user)]))
+    known = dict.fromkeys([*here, *asked.history.unfinished(asked.user)])
+    return [Run(asked.flow, run_id) for run_id in known]
 
 
 def _attached(client: Client, refs: tuple[str, ...]) -> list[Job]:

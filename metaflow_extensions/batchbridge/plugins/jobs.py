@@ -28,12 +28,17 @@ def of_run(client: Client, run: Run, job_set: str | None = None) -> list[Job]:
     return held(client, runs.remembered_jobs(run))
 
 
-def of_runs(client: Client, flow: str, user: str | None) -> list[Job]:
-    """The jobs of all runs of that flow, by that user (None: anybody); of an engine that lists."""
+def of_runs(
+    client: Client, flow: str, user: str | None, *, job_set: str | None = None
+) -> list[Job]:
+    """The jobs of all runs of that flow, by that user (None: anybody); of an engine that lists.
+
+    `job_set`: only of that one.
+    """
     engine = client.engine
     found = [
         engine.job(engine.ref(listed.scope, listed.seen.id), name=listed.name)
-        for listed in engine.driver.list(None, None)
+        for listed in engine.driver.list(job_set, None)
         if listed.name.startswith(f"{flow}.")
         and runs.task_of(listed.name)
         and (user is None or listed.labels.get("metaflow.user", listed.user) == runs.label(user))

@@ -11,9 +11,9 @@ import math
 import re
 import ssl
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -24,8 +24,6 @@ from batchbridge.secrets import Credential
 from batchbridge_nomad.replies import Unauthorized, problem, unreachable
 from batchbridge_nomad.settings import NomadSettings
 from batchbridge_nomad.transfer import Broken, Connections, Options, Reply
-
-T = TypeVar("T")
 
 UNIX = "unix://"
 
@@ -96,12 +94,11 @@ class Session:
         """The answer, read."""
         body = None if json is None else msgspec.json.encode(json)
         asked = {**self._target(url, params), **_method(method, body), **_WHOLE}
-
-        def answer(token: str) -> Answer:
-            with self._reply(asked, token, self._settings.request_timeout) as reply:
+        with self._reply(asked, self._settings.request_timeout) as reply:
+            try:
                 return Answer(reply.read(), reply.head)
-
-        return self._identified(lambda token: self._told(answer, token))
+            except Broken as error:
+                raise unreachable(error, self._settings.address) from error
 
     def open(
         self, url: str, params: Mapping[str, Any], *, silence: float, breakable: bool = False
@@ -112,43 +109,34 @@ class Session:
         thread may shut it down.
         """
         asked = {**self._target(url, params), **_method("GET", None), **_AS_IT_COMES}
-
-        def reply(token: str) -> Reply:
-            return self._reply(asked, token, silence, breakable=breakable)
-
-        return self._identified(lambda token: self._told(reply, token))
+        return self._reply(asked, silence, breakable=breakable)
 
     def close(self) -> None:
         """Let go of every connection."""
         self._connections.close()
 
-    def _identified(self, ask: Callable[[str], T]) -> T:
-        """What it gives with the token; where that is refused, with another."""
+    def _reply(self, asked: Options, silence: float, *, breakable: bool = False) -> Reply:
+        """The answer; where the token is refused, that to another one."""
         token = self._identity.token()
         try:
-            return ask(token)
+            return self._once(asked, token, silence, breakable=breakable)
         except Unauthorized:
             if not self._identity.refused(token):
                 raise
-        return ask(self._identity.token())
+        return self._once(asked, self._identity.token(), silence, breakable=breakable)
 
-    def _told(self, ask: Callable[[str], T], token: str) -> T:
+    def _once(self, asked: Options, token: str, silence: float, *, breakable: bool) -> Reply:
+        heads = {pycurl.HTTPHEADER: [*_HEADERS, *self._identity.headers(token)]}
+        asked = {**asked, **heads}
         try:
-            return ask(token)
+            reply = self._connections.request(asked, silence=silence, breakable=breakable)
+            if 200 <= reply.status < 300:
+                return reply
+            with reply:
+                status, words, head = reply.status, reply.read(), reply.head
         except Broken as error:
             raise unreachable(error, self._settings.address) from error
-
-    def _reply(
-        self, asked: Options, token: str, silence: float, *, breakable: bool = False
-    ) -> Reply:
-        """The answer, unless it is a refusal."""
-        heads = {pycurl.HTTPHEADER: [*_HEADERS, *self._identity.headers(token)]}
-        reply = self._connections.request({**asked, **heads}, silence=silence, breakable=breakable)
-        if 200 <= reply.status < 300:
-            return reply
-        with reply:
-            status, words = reply.status, reply.read().decode(errors="replace")
-            raise problem(status, words, headers(reply.head))
+        raise problem(status, words.decode(errors="replace"), headers(head))
 
     def _target(self, url: str, params: Mapping[str, Any] | None) -> Options:
         return {pycurl.URL: f"{self._base}{url}{_query(params or {})}"}

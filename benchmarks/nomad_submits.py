@@ -1,4 +1,4 @@
-"""Submitting to Nomad, beside the same JSON sent by nothing but an HTTP client."""
+"""Submitting to Nomad, beside the same JSON sent by an HTTP client, and by python-nomad."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ JOBS, SINGLES = 400, 50
 """Jobs of each round that are handed over together, and one after the other."""
 
 FLOOR = "http.client, the same JSON"
+PEER = "python-nomad alone, the same JSON"
 
 
 def throughput(size: Size) -> Report:
@@ -20,7 +21,8 @@ def throughput(size: Size) -> Report:
     jobs, nomad = size.of(JOBS), agent()
     rates = {
         str(ourselves()): lambda: jobs / _ours(nomad, "many", jobs),
-        FLOOR: lambda: jobs / _floor(nomad, "many", jobs),
+        FLOOR: lambda: jobs / _theirs("nomad_put.py", nomad, "many", jobs),
+        PEER: lambda: jobs / _theirs("nomad_peer.py", nomad, "many", jobs),
     }
     rows = rows_of(in_turn(rates, size.rounds), unit="/s", goals={FLOOR: Goal("≥", 0.9)})
     return Report(f"{jobs} jobs submitted to Nomad together, none placed", rows)
@@ -31,7 +33,8 @@ def latency(size: Size) -> Report:
     jobs, nomad = size.of(SINGLES), agent()
     delays = {
         str(ourselves()): lambda: 1000 * _ours(nomad, "each", jobs),
-        FLOOR: lambda: 1000 * _floor(nomad, "each", jobs),
+        FLOOR: lambda: 1000 * _theirs("nomad_put.py", nomad, "each", jobs),
+        PEER: lambda: 1000 * _theirs("nomad_peer.py", nomad, "each", jobs),
     }
     rows = rows_of(in_turn(delays, size.rounds), unit="ms")
     return Report("one submit to Nomad", rows)
@@ -44,9 +47,8 @@ def _ours(nomad: Agent, what: str, jobs: int) -> float:
         return float(here.output(ourselves().python, script, *words))
 
 
-def _floor(nomad: Agent, what: str, jobs: int) -> float:
-    script, host = SCRIPTS / "nomad_put.py", nomad.host
+def _theirs(script: str, nomad: Agent, what: str, jobs: int) -> float:
     with place() as here, nomad.new_keys() as keys:
         lines = "".join(f"{json.dumps(job)}\n" for job in payloads(keys, jobs + 1, WAITS))
-        words = (what, str(jobs), host)
-        return float(here.output(ourselves().python, script, *words, text=lines))
+        words = (what, str(jobs), nomad.host)
+        return float(here.output(ourselves().python, SCRIPTS / script, *words, text=lines))

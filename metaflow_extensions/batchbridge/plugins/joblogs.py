@@ -22,6 +22,7 @@ from metaflow.mflog.mflog import decorate
 
 from batchbridge.logs import LogChunk
 
+from . import onebyone
 from .boot import claimed
 
 STREAMS = ("stdout", "stderr")
@@ -98,18 +99,17 @@ class JobLogs:
         self._skip = dict(self._taken)
 
     def _take(self, stream: str, lines: Iterator[bytes]) -> None:
-        stamped = b"".join(decorate(TASK_LOG_SOURCE, line) for line in lines)
+        stamped = [decorate(TASK_LOG_SOURCE, line) for line in lines]
         if not stamped:
             return
-        self._files[stream].write(stamped)
+        self._files[stream].writelines(stamped)
         self._files[stream].flush()
         self._news.set()
         if not self._shown:
             return
         shown = (sys.stdout if stream == "stdout" else sys.stderr).buffer
         with contextlib.suppress(BrokenPipeError):  # whoever watched is gone; see `stops`
-            shown.write(stamped)
-            shown.flush()
+            onebyone.show(stamped, shown)
 
     def _save_at_times(self) -> None:
         """Keep what is new: often at first, seldom in long tasks, and at the end."""

@@ -11,6 +11,8 @@ from types import TracebackType
 from batchbridge import BatchBridgeError, Event, Job, JobState, Record
 from batchbridge.jobs import describe
 
+from . import onebyone
+
 WAITED = 10.0
 """Seconds that a job waits before the engine is asked why, and again after as many."""
 
@@ -21,9 +23,10 @@ WAITING = (JobState.SUBMITTED, JobState.QUEUED, JobState.LEASED, JobState.PENDIN
 
 
 def say(text: str) -> None:
-    """One line; whoever watched may be gone."""
+    """Tell whoever watches, who may be gone."""
+    sys.stderr.flush()
     with contextlib.suppress(BrokenPipeError):
-        print(text, file=sys.stderr, flush=True)
+        onebyone.show([line.encode() + b"\n" for line in text.splitlines()], sys.stderr.buffer)
 
 
 def remote(job: Job) -> bool:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 
 from batchbridge import Client, JobFailed, as_completed
+from batchbridge.errors import KeyConflict
 from batchbridge.model import Cause, JobState
 from batchbridge_armada import ArmadaDriver
+from localdev.armada_ready import make_queue, settings_of
+from tests.drivers.armada.helpers import submission, until
+from tests.drivers.armada.helpers import submit as handed_over
 from tests.drivers.armada.live.conftest import MODEST
 
 
@@ -42,6 +48,34 @@ def test_the_same_key_is_the_same_job(submit):
     key = uuid4().hex
     first, second = (submit(key=key) for _ in range(2))
     assert first.ref == second.ref
+
+
+def test_the_same_key_with_another_spec_is_a_conflict(settings):
+    key = uuid4().hex
+    with closing(ArmadaDriver(settings)) as driver:
+        (first,) = handed_over(driver, submission(key))
+
+        def conflicts():
+            (second,) = handed_over(driver, submission(key, command="false"))
+            assert second.error or second.id == first.id
+            return isinstance(second.error, KeyConflict)
+
+        until(conflicts)  # a job that is only seconds old is not looked up
+
+
+def test_a_job_that_is_refused_keeps_no_other_back(settings):
+    jobs = [submission(uuid4().hex, memory=memory) for memory in ("64M", "10K", "64M", "64M")]
+    with closing(ArmadaDriver(settings)) as driver:
+        receipts = handed_over(driver, *jobs)
+    assert [receipt.error is None for receipt in receipts] == [True, False, True, True]
+
+
+def test_a_queue_that_was_just_made_is_waited_for(stack):
+    there = replace(stack, queue=f"live-{uuid4().hex[:8]}")
+    make_queue(there)
+    with closing(ArmadaDriver(settings_of(there))) as driver:
+        (receipt,) = handed_over(driver, submission(uuid4().hex))
+    assert receipt.id
 
 
 def test_a_running_job_is_cancelled(submit):

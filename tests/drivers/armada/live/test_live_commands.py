@@ -81,6 +81,15 @@ def test_lines_are_read_while_they_are_written(submit):
     assert b"".join(data for data, _ in read) == b"first\nlast\n"
 
 
+def test_more_than_one_answer_s_output_is_read_whole(submit):
+    """Binoculars answers at most 2 MB."""
+    line = "x" * 99
+    block = f"yes {line} | head -n 7000; sleep 1.2"
+    job = submit("; ".join([block] * 4))
+    job.wait(timeout=120)
+    assert b"".join(data for data, _ in pieces(job)) == f"{line}\n".encode() * 28_000
+
+
 @pytest.mark.usefixtures("processes")
 def test_no_line_is_lost_or_told_twice_when_binoculars_is_restarted(submit, restart):
     job = submit("i=0; while [ $i -lt 100 ]; do echo line $i; sleep 0.1; i=$((i+1)); done")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -18,7 +19,8 @@ from metaflow_extensions.batchbridge.plugins.history import History
 from metaflow_extensions.batchbridge.plugins.runs import Run, Task
 from metaflow_extensions.batchbridge.plugins.targets import Target
 
-from .engines import There, small_armada, small_nomad
+from .conftest import eventually
+from .engines import LIVE, There, real_armada, small_armada, small_nomad
 
 FLOW = "MyFlow"
 WAIT = [sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(300)"]
@@ -57,7 +59,10 @@ class Datastore:
         self.kept[self.place] = {stream: path.read_bytes() for stream, path in paths.items()}
 
 
-@pytest.fixture(params=[small_nomad, small_armada], ids=["nomad", "armada"])
+@pytest.fixture(
+    params=[small_nomad, small_armada, pytest.param(real_armada, marks=LIVE)],
+    ids=["nomad", "armada", "armada-live"],
+)
 def there(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[There]:
     with request.param() as found:
         yield found
@@ -78,7 +83,7 @@ def target(there: There, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tar
 def jobs(there: There, target: Target) -> Iterator[dict[str, Job]]:
     """A job of each run, user and step: mine of run 1, another's of run 2, one of another flow."""
     options = {"driver": "raw_exec"} if there.name == "nomad" else {}
-    image = None if options else "python"
+    form = {"options": options, **({} if options else {"image": "python", "cpu": 0.1})}
     with clients.connect(target) as client:
         made = {}
         for flow, number, user, step in (
@@ -90,13 +95,14 @@ def jobs(there: There, target: Target) -> Iterator[dict[str, Job]]:
             run, task = Run(flow, number), Task(step, "7", 0)
             made[run.job_name(task)] = client.submit(
                 WAIT,
-                key=run.job_name(task),
+                key=uuid4().hex,
                 name=run.job_name(task),
                 job_set=run.job_set,
                 labels={"metaflow.user": user},
-                options=options,
-                image=image,
+                **form,
             )
+        sets = {job.job_set for job in made.values()}
+        eventually(lambda: {j.name for s in sets for j in client.list(s)} == {*made}, "all listed")
         yield made
         client.cancel(made.values())
 
@@ -139,7 +145,7 @@ def test_each_option_of_list_and_kill(
     assert by_ref[0].startswith(f"{one.ref} ")
     killed = Asked(history, (target,), job_ids=(one.ref.id,))
     assert names(admin.killed(killed)) == {T1}
-    assert one.wait(10).state == "CANCELLED"
+    assert one.wait(60).state == "CANCELLED"
     assert listed(run_id="1") == {E1}
     assert names(admin.killed(Asked(history, (target,), run_id="1"))) == {E1}
     assert list(admin.killed(Asked(history, (target,), run_id="1"))) == [admin.NONE_FOUND]

@@ -265,7 +265,6 @@ class _Jobs(job_pb2_grpc.JobsServicer):
 
 
 def _details(job: Job, request) -> job_pb2.JobDetails:
-    spec = submit_pb2.Job(annotations=job.item.annotations) if request.expand_job_spec else None
     return job_pb2.JobDetails(
         job_id=job.id,
         queue=job.queue,
@@ -278,7 +277,22 @@ def _details(job: Job, request) -> job_pb2.JobDetails:
         last_transition_ts=job.changed,
         latest_run_id=job.run.run_id if job.run else "",
         job_runs=[job.run] if job.run else [],
-        job_spec=spec,
+        job_spec=_spec(job) if request.expand_job_spec else None,
+    )
+
+
+def _spec(job: Job) -> submit_pb2.Job:
+    item = job.item
+    return submit_pb2.Job(
+        id=job.id,
+        client_id=item.client_id,
+        queue=job.queue,
+        job_set_id=job.job_set,
+        namespace=item.namespace,
+        priority=item.priority,
+        labels=item.labels,
+        annotations=item.annotations,
+        pod_spec=job.pod,
     )
 
 

@@ -19,6 +19,8 @@ TITLES = {"fake-executor": "Armada with its fakeexecutor", "processes": "Armada 
 WHAT = (
     "tests/drivers/armada",
     "tests/test_armada_page.py",
+    "tests/metaflow/test_admin.py",
+    "tests/metaflow/test_armada_config.py",
     "tests/metaflow/test_engines.py",
     "tests/metaflow/test_engine_kills.py",
 )

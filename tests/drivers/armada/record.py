@@ -123,12 +123,14 @@ def preempted(recorder: Recorder, ref: JobRef, told: Iterator[str]) -> None:
 def lease_expired(recorder: Recorder, ref: JobRef, told: Iterator[str]) -> None:
     """Stop its cluster's executor once it runs, until Armada has given the lease up."""
     next(kind for kind in told if kind == "running")
-    executor = recorder.stack.processes["fakeexecutor"].pid
-    os.kill(executor, signal.SIGSTOP)
+    started = recorder.stack.processes
+    executor = started.get("executor", started.get("fakeexecutor"))
+    assert executor is not None
+    os.kill(executor.pid, signal.SIGSTOP)
     try:
         to_the_end(recorder, ref, told)
     finally:
-        os.kill(executor, signal.SIGCONT)
+        os.kill(executor.pid, signal.SIGCONT)
 
 
 FAKE: Scenarios = {
@@ -159,11 +161,13 @@ REAL: Scenarios = {
     "real_deadline": (to_the_end, {"command": "exec sleep 600", "timeout": 3}),
     "real_missing": (to_the_end, {"command": ["/no/such/program"]}),
     "real_image": (to_the_end, {"image": "https://no.image"}),
+    "real_image_pull": (to_the_end, {"image": "registry.invalid/none:1"}),
     "real_retryable": (to_the_end, {"command": "exit 3", "queue": RETRYING, "reruns": True}),
     "real_preempted": (
         preempted,
         {"command": LONG, "options": {"priority_class": "armada-preemptible"}},
     ),
+    "real_lease_expired": (lease_expired, {"command": LONG}),
 }
 OF: Mapping[Kind, Scenarios] = {"fake-executor": FAKE, "processes": REAL}
 

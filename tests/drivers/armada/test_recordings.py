@@ -28,7 +28,9 @@ def says(name):
         ("real_deadline", Cause.TIMEOUT, None, 15),
         ("real_missing", Cause.START_ERROR, None, None),
         ("real_image", Cause.IMAGE, None, None),
+        ("real_image_pull", Cause.IMAGE, None, None),
         ("real_preempted", Cause.PREEMPTED, None, None),
+        ("real_lease_expired", Cause.NODE_LOST, None, None),
     ],
 )
 def test_how_a_pod_ended_is_told(name, cause, code, signal):

@@ -24,9 +24,10 @@ WAITING = (JobState.SUBMITTED, JobState.QUEUED, JobState.LEASED, JobState.PENDIN
 
 def say(text: str) -> None:
     """Tell whoever watches, who may be gone."""
-    sys.stderr.flush()
+    lines = [line.encode() + b"\n" for line in text.splitlines()]
     with contextlib.suppress(BrokenPipeError):
-        onebyone.show([line.encode() + b"\n" for line in text.splitlines()], sys.stderr.buffer)
+        sys.stderr.flush()
+        onebyone.show(lines, sys.stderr.buffer)
 
 
 def remote(job: Job) -> bool:

@@ -24,7 +24,7 @@ WAITING = (JobState.SUBMITTED, JobState.QUEUED, JobState.LEASED, JobState.PENDIN
 
 def say(text: str) -> None:
     """Tell whoever watches, who may be gone."""
-    lines = [line.encode() + b"\n" for line in text.splitlines()]
+    lines = [line.encode(errors="backslashreplace") + b"\n" for line in text.splitlines()]
     with contextlib.suppress(BrokenPipeError):
         sys.stderr.flush()
         onebyone.show(lines, sys.stderr.buffer)

@@ -7,6 +7,8 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from metaflow_extensions.batchbridge.plugins.decorators import (
 from metaflow_extensions.batchbridge.toplevel import toplevel
 
 from .conftest import FLOWS, Place, a_driver
-from .engines import small_armada
+from .engines import LIVE, There, real_armada, small_armada
 
 pytestmark = pytest.mark.timeout(300)  # whole flows, of several processes each
 
@@ -165,13 +167,20 @@ def test_a_name_without_its_commands_is_refused(place: Place) -> None:
     assert "METAFLOW_ENABLED_CLI leaves local_batch out" in said
 
 
-def test_a_list_of_one_name_works_and_what_it_switches_off_is_said_once(place: Place) -> None:
+@pytest.mark.parametrize(
+    "engine",
+    [small_armada, pytest.param(real_armada, marks=LIVE)],
+    ids=["armada", "armada-live"],
+)
+def test_a_list_of_one_name_works_and_what_it_switches_off_is_said_once(
+    place: Place, engine: Callable[[], AbstractContextManager[There]]
+) -> None:
     config = Path(place.env["METAFLOW_HOME"], "config.json")
     config.parent.mkdir()
     lists = ("METAFLOW_ENABLED_STEP_DECORATOR", "METAFLOW_ENABLED_CLI")
     config.write_text(json.dumps({name: ["armada"] for name in lists}))
     text = TWICE.format(name="armada")
-    with small_armada() as there:
+    with engine() as there:
         said = place.flow(write(place, text), "run", env=there.env)
         listed = place.flow(place.root / "flow.py", "armada", "list", "--my-runs", env=there.env)
     assert said.count("switches off @retry, @catch, @timeout, @resources") == 1

@@ -21,6 +21,7 @@ WHAT = (
     "tests/test_armada_page.py",
     "tests/metaflow/test_admin.py",
     "tests/metaflow/test_armada_config.py",
+    "tests/metaflow/test_names.py",
     "tests/metaflow/test_engines.py",
     "tests/metaflow/test_engine_kills.py",
 )

@@ -141,7 +141,9 @@ def group(submission: Submission, options: NomadOptions, site: Site, below: Bloc
 def task(submission: Submission, options: NomadOptions, site: Site, below: Block) -> Block:
     """The one task: the script, run by the task driver's shell."""
     spec, driver = submission.spec, task_driver(submission.spec, options, below)
-    text = script(submission, contained=driver in CONTAINERS)
+    logging = {**below.get("Config", {}), **options.config}.get("logging")
+    contained = driver in CONTAINERS
+    text = script(submission, contained=contained, direct=contained and not logging)
     hidden, grace = unsafe(spec.env), options.kill_timeout
     return _given(
         Name=TASK,
@@ -207,8 +209,13 @@ def config(spec: JobSpec, options: NomadOptions, driver: str, below: Block) -> B
         return {**options.config, "command": "/bin/sh", "args": [run]}
     init = below.get("Config", {}).get("init", True)
     starts = {"entrypoint": ["/bin/sh"], "args": [run]}
-    asked = _given(image=spec.image, shm_size=options.shm_size)
+    asked = _given(image=spec.image, shm_size=_shm_size(options.shm_size, driver))
     return {"init": init, **options.config, **asked, **starts}
+
+
+def _shm_size(size: int | None, driver: str) -> int | str | None:
+    """In bytes: for Docker a number, for Podman one with its unit."""
+    return f"{size}b" if size and driver == "podman" else size
 
 
 def check_password(config: Block) -> None:

@@ -21,20 +21,30 @@ WORK = '"$NOMAD_TASK_DIR/work"'
 """The working directory of a command that neither an image nor the user gives one."""
 
 
+PIPE = '"$NOMAD_ALLOC_DIR/logs/.$NOMAD_TASK_NAME.{}.fifo"'
+"""The named pipe from which Nomad takes a task's output; a container finds it too."""
+
+DIRECT = "if [ -p {0} ] && [ -w {0} ]; then exec >{0} 2>{1}; fi".format(
+    PIPE.format("stdout"), PIPE.format("stderr")
+)
+"""By way of Docker the output of a command that ends soon, and the rest of a line, can be lost;
+by way of podman both outputs are one, and each line of it is marked."""
+
 KILL_AFTER = 10
 """Seconds between the SIGTERM and the SIGKILL that enforce a time limit."""
 
 
-def script(submission: Submission, *, contained: bool) -> str:
+def script(submission: Submission, *, contained: bool, direct: bool = False) -> str:
     """Lines of POSIX sh that end by becoming the command.
 
-    `contained`: the task runs in an image, which has a directory and a home of its own.
+    `contained`: the task runs in an image, which has a directory and a home of its own. `direct`:
+    its output goes to Nomad itself, where it may, and not by way of what runs the container.
     """
     spec = submission.spec
     home = [] if contained or "HOME" in spec.env else [f'[ -w "$HOME" ] || export HOME={WORK}']
     exports = [f"export {name}={shlex.quote(value)}" for name, value in unsafe(spec.env).items()]
     lines = [*_directory(submission, contained), *home, *exports, _become(submission)]
-    return "\n".join(lines) + "\n"
+    return "\n".join([DIRECT, *lines] if direct else lines) + "\n"
 
 
 def _directory(submission: Submission, contained: bool) -> list[str]:

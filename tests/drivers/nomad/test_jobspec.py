@@ -181,7 +181,7 @@ def test_podmans_own_configuration_is_passed_through_under_ours():
         "image": "docker://debian:12",
         "entrypoint": ["/bin/sh"],
         "args": ["${NOMAD_TASK_DIR}/run.sh"],
-        "shm_size": 64 << 20,
+        "shm_size": f"{64 << 20}b",
     }
 
 
@@ -299,14 +299,47 @@ def test_nomad_reads_nothing_in_the_script():
 # -- the script, run -------------------------------------------------------------------------
 
 
-def run(tmp_path, given, *, contained=False, env=None):
+def run(tmp_path, given, *, env=None, **how):
     place = tmp_path / "local"
     place.mkdir(exist_ok=True)
-    (place / "run.sh").write_text(script.script(given, contained=contained))
+    (place / "run.sh").write_text(script.script(given, **{"contained": False, **how}))
     around = {"PATH": os.environ["PATH"], "NOMAD_TASK_DIR": str(place), **(env or {})}
     return subprocess.run(
         ["/bin/sh", place / "run.sh"], cwd=tmp_path, env=around, capture_output=True, text=True
     )
+
+
+DIRECT = [
+    ({"image": "x"}, True),
+    ({"image": "x", "options": {"driver": "podman"}}, True),
+    ({"image": "x", "options": {"config": {"logging": {"driver": "journald"}}}}, False),
+    ({"options": {"driver": "exec"}}, False),
+]
+
+
+@pytest.mark.parametrize(("asked", "direct"), DIRECT)
+def test_a_containers_output_goes_to_nomad_directly_unless_its_logging_is_configured(asked, direct):
+    (block,) = task(**asked)["Templates"]
+    assert (".stdout.fifo" in block["EmbeddedTmpl"]) is direct
+
+
+def test_where_there_are_no_pipes_the_output_stays_where_it_is(tmp_path):
+    env = {"NOMAD_ALLOC_DIR": str(tmp_path), "NOMAD_TASK_NAME": "main"}
+    assert run(tmp_path, submission(command="echo out"), direct=True, env=env).stdout == "out\n"
+
+
+def test_each_output_goes_into_its_pipe(tmp_path):
+    pipes = [tmp_path / f"logs/.main.{name}.fifo" for name in ("stdout", "stderr")]
+    pipes[0].parent.mkdir()
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    held = [os.open(pipe, os.O_RDONLY | os.O_NONBLOCK) for pipe in pipes]
+    env = {"NOMAD_ALLOC_DIR": str(tmp_path), "NOMAD_TASK_NAME": "main"}
+    done = run(tmp_path, submission(command="echo out; echo err >&2"), direct=True, env=env)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert [os.read(fd, 100) for fd in held] == [b"out\n", b"err\n"]
+    for fd in held:
+        os.close(fd)
 
 
 def test_the_command_gets_its_arguments_as_they_are(tmp_path):

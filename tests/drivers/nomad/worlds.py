@@ -24,16 +24,13 @@ from localdev.common import free_port
 from localdev.nomad_admin import Admin
 from localdev.nomad_config import Features, inherited, options
 from tests.drivers.nomad.agent import Agent, Policy, node
-from tests.drivers.nomad.live.test_live_docker import docker, root_of
+from tests.drivers.nomad.images import BUSYBOX, KEEP, Keeper, shell_root
 
 VICTIM = "victim"
 """The class of the node that can be lost."""
 
 PROGRAMS = ("sh", "mkdir", "dd")
 """All that a job in the driver exec may run here; Nomad's usual choice is copied for minutes."""
-
-KEEP = 'plugin "docker" {\n config {\n gc {\n image = false\n }\n }\n}\n'
-"""Images of this machine stay when nobody runs them any more."""
 
 IMAGE = "batchbridge-recorded:1"
 """An image with a shell, which is made here and removed again."""
@@ -51,9 +48,6 @@ def eager(root: Path) -> dict[str, Any]:
         "client": {"chroot_env": {str(programs): "/bin"}},
     }
 
-
-BUSYBOX = shutil.which("busybox") or "busybox"
-"""A shell in one file, linked statically."""
 
 PATIENCE = 60.0
 
@@ -243,11 +237,11 @@ def real(program: str, *, acl: bool = False) -> Iterator[Real]:
             if not acl:
                 made.join()
             if made.docker:
-                docker("import", "-", IMAGE, data=root_of(Path(BUSYBOX)))
+                Keeper().add(IMAGE, shell_root())
             yield made
         finally:
             made.part()
             nomad_agent.down(state)
             if made.docker:
-                docker("rmi", "--force", IMAGE)
+                Keeper().remove(IMAGE)
             nomad_agent.remove(root / VICTIM)

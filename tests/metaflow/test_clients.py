@@ -166,6 +166,12 @@ def test_the_configured_names_are_metaflows(tmp_path: Path) -> None:
     assert set(names) <= vars(metaflow_config).keys()
 
 
+RAW = """job "site" {
+  group "site" {
+    task "site" { driver = "raw_exec" }
+  }
+}
+"""
 IMAGES = [
     # form, the profile's options and job, configured image -> contained, image
     ({}, {}, {}, None, True, images.python_image()),
@@ -177,6 +183,10 @@ IMAGES = [
     ({"options": {"driver": "docker"}}, {"driver": "exec"}, {}, None, True, images.python_image()),
     ({}, {}, {"image": "of the profile"}, "site:1", True, None),
     ({"options": {"template": "job.hcl"}}, {}, {}, None, True, None),
+    ({"options": {"template": RAW}}, {}, {}, "site:1", False, None),
+    ({"options": {"template": RAW, "driver": "docker"}}, {}, {}, "site:1", True, "site:1"),
+    ({}, {"template": '{"Tasks": [{"Driver": "podman"}]}'}, {}, "site:1", True, "site:1"),
+    ({"options": {"template": RAW + 'logging { driver = "journald" }'}}, {}, {}, None, True, None),
     ({"options": {"template": "job.hcl"}}, {}, {}, "site:1", True, "site:1"),
     ({"options": {"config": {"image": "there"}}}, {}, {}, "site:1", True, None),
 ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from metaflow import metaflow_config
@@ -16,15 +19,31 @@ CONTAINERS = ("docker", "podman")
 TEMPLATES = ("template", "pod")
 """Options under which a job is laid that may name an image itself."""
 
+NAMED = re.compile(r"""(?:\bdriver\s*=|"Driver"\s*:)\s*"([\w-]+)\"""")
+"""Where a template of Nomad's, HCL or JSON, names a task driver."""
+
 
 def contained(contained_by_default: bool, form: Mapping[str, Any], resolved: Resolved) -> bool:
     """Whether the job runs in a container, as far as can be told here."""
     options = {**resolved.options, **form.get("options", {})}
     if not resolved.driver_cls.capabilities.image:
         return False
-    if options.get("driver"):
-        return options["driver"] in CONTAINERS
+    driver = options.get("driver") or driver_of(options.get("template"))
+    if driver:
+        return driver in CONTAINERS
     return contained_by_default or bool(form.get("image") or resolved.job.get("image"))
+
+
+def driver_of(template: object) -> str | None:
+    """The one task driver that this text, or the file of this name, speaks of."""
+    if not isinstance(template, str):
+        return None
+    text = template
+    if not ("\n" in template or template.lstrip().startswith("{")):
+        with suppress(OSError, UnicodeDecodeError):  # of which the driver will speak
+            text = Path(template).expanduser().read_text("utf-8")
+    named = {*NAMED.findall(text)}
+    return named.pop() if len(named) == 1 else None
 
 
 def with_image(

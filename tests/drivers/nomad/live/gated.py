@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchbridge import Job, JobState, as_completed
+from batchbridge import Job, JobState, as_completed, refresh
 from tests.drivers.nomad.live.cluster import eventually
 
 COMMAND = """
@@ -37,6 +37,19 @@ class Gate:
             }
             for n in numbers or range(self.count)
         ]
+
+    def all_run(self, jobs: list[Job]) -> None:
+        """Wait until each command has started, and Nomad says so.
+
+        A client agent that is killed between the two starts a task once more.
+        """
+        self.all_have("started")
+
+        def running() -> bool:
+            refresh(jobs)
+            return {job.record.state for job in jobs} == {JobState.RUNNING}
+
+        eventually(running, "all run")
 
     def all_have(self, what: str) -> None:
         """Wait until each command has ``started``, or ``ended``; once."""

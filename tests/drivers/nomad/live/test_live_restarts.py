@@ -36,7 +36,7 @@ def gate(tmp_path: Path) -> Gate:
 def jobs(client: Client, gate: Gate) -> list[Job]:
     """They all run, and wait."""
     submitted = client.submit_many(gate.specs())
-    gate.all_have("started")
+    gate.all_run(submitted)
     return submitted
 
 

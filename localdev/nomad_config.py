@@ -17,6 +17,9 @@ CONFIG = "BATCHBRIDGE_CONFIG"
 VOLUME = "datastore"
 """The host volume: a directory that every job and this machine see."""
 
+GRACE = "5m"
+"""A node that is silent because this machine sleeps, or is busy, loses no job so soon."""
+
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "DOCKER_HOST")
 """What the agent gets of a developer's environment, because under raw_exec its jobs inherit all of
 the agent's. (With AWS_CA_BUNDLE in it the agent does not even start.)"""
@@ -118,7 +121,7 @@ def configuration(
         "disable_update_check": True,
         "acl": {"enabled": features.acl},
         "tls": tls_block(place.tls) if features.tls else {},
-        "server": {"event_buffer_size": 5000},
+        "server": {"event_buffer_size": 5000, "heartbeat_grace": GRACE},
         "client": {
             "gc_max_allocs": 500,
             "host_volume": {VOLUME: {"path": str(place.datastore), "read_only": False}},

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.armada_stack import job_set, stack
-from benchmarks.harness import Goal, Report, Size, in_turn, rows_of
+from benchmarks.cores import rates
+from benchmarks.harness import Goal, Report, Size
 from benchmarks.peers import ourselves
 from benchmarks.place import SCRIPTS, place
 from localdev.armada_state import Stack
@@ -23,13 +24,14 @@ def run(size: Size) -> Report:
     """Jobs handed over in a second."""
     jobs, armada = size.of(JOBS), stack()
     few = max(1, jobs // FEW)
-    rates: dict[str, Callable[[], float]] = {
+    candidates: dict[str, Callable[[], float]] = {
         str(ourselves()): lambda: jobs / _ours(armada, jobs),
         BULK: lambda: jobs / _stubs(armada, "bulk", jobs),
         EACH: lambda: few / _stubs(armada, "each", few),
     }
     goals = {BULK: Goal("≥", 0.9)}
-    rows = rows_of(in_turn(rates, size.rounds), unit="/s", goals=goals)
+    engine = [process.pid for process in armada.processes.values()]
+    rows = rates(candidates, size.rounds, engine, unit="/s", goals=goals)
     return Report(f"{jobs:,} jobs submitted to Armada together, none placed", rows)
 
 

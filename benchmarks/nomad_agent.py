@@ -14,6 +14,7 @@ import requests
 
 from batchbridge.model import JobSpec, Submission
 from batchbridge_nomad import NomadDriver
+from benchmarks.cores import listening
 from benchmarks.harness import NotRun
 
 VARIABLE = "BATCHBRIDGE_NOMAD"
@@ -40,6 +41,10 @@ class Agent:
     def host(self) -> str:
         """Its name and port."""
         return self.address.removeprefix("http://")
+
+    def processes(self) -> list[int]:
+        """The ids of its processes, where it runs on this machine."""
+        return listening(int(self.host.rpartition(":")[2]))
 
     def get(self, path: str) -> Any:
         """The answer to a GET below ``/v1``."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from benchmarks.harness import Goal, Report, Size, in_turn, rows_of
+from benchmarks.cores import rates
+from benchmarks.harness import Goal, Report, Size
 from benchmarks.nomad_agent import WAITS, Agent, agent, payloads
 from benchmarks.peers import ourselves
 from benchmarks.place import SCRIPTS, place
@@ -19,24 +20,25 @@ PEER = "python-nomad alone, the same JSON"
 def throughput(size: Size) -> Report:
     """Jobs registered in a second, by sixteen threads."""
     jobs, nomad = size.of(JOBS), agent()
-    rates = {
+    candidates = {
         str(ourselves()): lambda: jobs / _ours(nomad, "many", jobs),
         FLOOR: lambda: jobs / _theirs("nomad_put.py", nomad, "many", jobs),
         PEER: lambda: jobs / _theirs("nomad_peer.py", nomad, "many", jobs),
     }
-    rows = rows_of(in_turn(rates, size.rounds), unit="/s", goals={FLOOR: Goal("≥", 0.9)})
+    goals = {FLOOR: Goal("≥", 0.9)}
+    rows = rates(candidates, size.rounds, nomad.processes(), unit="/s", goals=goals)
     return Report(f"{jobs} jobs submitted to Nomad together, none placed", rows)
 
 
 def latency(size: Size) -> Report:
     """How long one submit takes."""
     jobs, nomad = size.of(SINGLES), agent()
-    delays = {
+    candidates = {
         str(ourselves()): lambda: 1000 * _ours(nomad, "each", jobs),
         FLOOR: lambda: 1000 * _theirs("nomad_put.py", nomad, "each", jobs),
         PEER: lambda: 1000 * _theirs("nomad_peer.py", nomad, "each", jobs),
     }
-    rows = rows_of(in_turn(delays, size.rounds), unit="ms")
+    rows = rates(candidates, size.rounds, nomad.processes(), unit="ms")
     return Report("one submit to Nomad", rows)
 
 

@@ -60,6 +60,13 @@ class Stage:
         """Stop it."""
         self.ask("DELETE", f"job/{self.job_id}")
 
+    def forget(self) -> None:
+        """Have Nomad forget what it knows of an earlier one."""
+        path = f"job/{self.job_id}/evaluations"
+        if self.ask("GET", path):
+            self.ask("PUT", "system/gc")
+            until(lambda: not self.ask("GET", path), "its oblivion")
+
     def allocs(self) -> list[Any]:
         """Its allocations, in the order of creation."""
         found = self.ask("GET", f"job/{self.job_id}/allocations")
@@ -113,18 +120,21 @@ class Stage:
 def recorded(world: World, name: str, scenario: Callable[[Stage], None]) -> Any:
     """What the lists say of the job at its end, and what the stream said on the way."""
     job, lines = Stage(world, name), list[Any]()
+    job.forget()
     where = f"{world.admin.url}/v1/event/stream"
     topics = {"topic": [f"{topic}:{job.job_id}" for topic in ("Allocation", "Evaluation")]}
     with world.admin.session.get(where, params=topics, stream=True, timeout=40) as answer:
         follower = threading.Thread(target=_follow, args=(answer, lines), daemon=True)
         follower.start()
-        scenario(job)
-        time.sleep(0.3)
-        found = _told(job, name)
-        answer.raw.shutdown()
-        follower.join()
-    world.reconnect()
-    job.ask("DELETE", f"job/{job.job_id}?purge=true")
+        try:
+            scenario(job)
+            time.sleep(0.3)
+            found = _told(job, name)
+        finally:
+            answer.raw.shutdown()
+            follower.join()
+            world.reconnect()
+            job.ask("DELETE", f"job/{job.job_id}?purge=true")
     return {**found, "lines": [line for line in lines if line]}
 
 

@@ -125,7 +125,7 @@ def typed_options(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
 def _options(cls: type[Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
     """The options as values of JSON, and as an instance; read once for jobs that share them."""
     try:
-        packed = msgspec.msgpack.encode(given, order="sorted")
+        packed = msgspec.msgpack.encode(given)
     except (TypeError, ValueError, OverflowError):  # there is what no job may hold: reading says so
         return _read_options(cls, given)
     return _kept_options(cls, packed)  # type: ignore[arg-type]  # mypy: a class is not hashable

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import select
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
-from threading import Lock
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -74,7 +74,7 @@ class Connections:
     def __init__(self, options: Options) -> None:
         """`options`: those of every request."""
         self._options = options
-        self._lock = Lock()
+        self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._closed = False
 

@@ -1,7 +1,7 @@
 """What docs/nomad.md says is so: its tables are what the code says, and its commands are run.
 
-They run on a Nomad in this process, and where BATCHBRIDGE_NOMAD names a real one on that too. In
-what a command is said to print, ``…`` stands for anything.
+They run on a Nomad in this process, and where there is a real one on that too. In what a command
+is said to print, ``…`` stands for anything.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from metaflow_extensions.batchbridge.plugins.engines import NOMAD
 from metaflow_extensions.batchbridge.plugins.tables import Attribute, Told
 from tests.drivers.nomad.agent import Agent, node
 from tests.drivers.nomad.agent.answers import Answer, found
+from tests.metaflow.engines import nomad_of_localdev
 
 PAGE = Path(__file__).parents[1] / "docs" / "nomad.md"
 PROFILE = "localdev-nomad"
@@ -210,17 +211,9 @@ def small() -> Iterator[str]:
         yield agent.address
 
 
-@contextmanager
-def real() -> Iterator[str]:
-    """The one that the environment names."""
-    if not (address := os.environ.get("BATCHBRIDGE_NOMAD")):
-        pytest.skip("BATCHBRIDGE_NOMAD names no agent with raw_exec")
-    yield address
-
-
 @pytest.fixture(
     scope="module",
-    params=[small, pytest.param(real, marks=pytest.mark.live)],
+    params=[small, pytest.param(nomad_of_localdev, marks=pytest.mark.live)],
     ids=["small", "real"],
 )
 def address(request: pytest.FixtureRequest) -> Iterator[str]:

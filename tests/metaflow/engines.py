@@ -68,19 +68,25 @@ def small_armada() -> Iterator[There]:
 
 @contextmanager
 def real_nomad() -> Iterator[There]:
-    if address := os.environ.get("BATCHBRIDGE_NOMAD"):
+    with nomad_of_localdev() as address:
         yield There("nomad", nomad_env(address))
-        return
+
+
+@contextmanager
+def nomad_of_localdev(config: str = "") -> Iterator[str]:
+    """The address of a new agent, with that configuration over the usual. It skips without."""
     if shutil.which("nomad") is None:
-        pytest.skip("there is no nomad on PATH, and BATCHBRIDGE_NOMAD names no agent")
-    with TemporaryDirectory(prefix="nomad-") as state:
-        _localdev_nomad(Path(state, "s"), "up", "--port", "0")
+        pytest.skip("there is no nomad on PATH")
+    with TemporaryDirectory(prefix="nomad-") as above:
+        state, more = Path(above, "s"), Path(above, "more.hcl")
+        more.write_text(config)
+        _localdev_nomad(state, "up", "--port", "0", "--config", str(more))
         try:
-            agent = load(Path(state, "s"))
+            agent = load(state)
             assert agent is not None
-            yield There("nomad", nomad_env(agent.address))
+            yield agent.address
         finally:
-            _localdev_nomad(Path(state, "s"), "down")
+            _localdev_nomad(state, "down")
 
 
 def _localdev_nomad(state: Path, *words: str) -> None:

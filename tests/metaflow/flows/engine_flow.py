@@ -41,6 +41,7 @@ class EngineFlow(FlowSpec):
         self.made = self.input * 10
         self.next(self.end_of_work)
 
+    @resources(memory=64)
     @step
     def end_of_work(self, inputs):
         failures = {i.input: i.failure for i in inputs if i.failure}

@@ -1,0 +1,70 @@
+"""Tokens that end: what is said, and a run that outlives its token."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from batchbridge import Client, JobState
+from batchbridge.errors import AuthError
+from localdev.nomad_admin import POLICY, Admin
+from localdev.nomad_agent import admin_of
+from localdev.nomad_config import Agent, settings
+from tests.drivers.nomad.live.conftest import LIVE, client_of
+
+pytestmark = LIVE
+RAW = {"driver": "raw_exec"}
+
+
+@pytest.fixture
+def admin(guarded: Agent) -> Admin:
+    return admin_of(guarded)
+
+
+def token(admin: Admin, **more: str) -> dict[str, str]:
+    """A new one with the least policy."""
+    admin.ask("PUT", "acl/policy/least", {"Name": "least", "Rules": POLICY.read_text()})
+    asked = {"Name": "least", "Type": "client", "Policies": ["least"], **more}
+    made: dict[str, str] = admin.ask("PUT", "acl/token", asked)
+    return made
+
+
+def test_a_run_outlives_its_token(guarded: Agent, admin: Admin, tmp_path: Path):
+    """The file is read again where Nomad refuses; a watch that goes on is followed to the end."""
+    first, file = token(admin), tmp_path / "token"
+    file.write_text(first["SecretID"])
+    by_file = replace(settings(guarded), token_file=str(file))
+    with client_of(by_file) as client:
+        job = client.submit(f"while [ ! -e {tmp_path}/go ]; do sleep 0.2; done", options=RAW)
+        for event in job.events():
+            if event.record.state is JobState.RUNNING:
+                file.write_text(token(admin)["SecretID"])
+                admin.ask("DELETE", f"acl/token/{first['AccessorID']}")
+                client.submit("true", options=RAW).result(60)
+                (tmp_path / "go").touch()
+        assert job.wait(60).state is JobState.SUCCEEDED
+
+
+def test_a_token_that_has_expired(guarded: Agent, admin: Admin, tmp_path: Path):
+    short = token(admin, ExpirationTTL="60s")
+    (tmp_path / "token").write_text(short["SecretID"])
+    with client_of(replace(settings(guarded), token_file=str(tmp_path / "token"))) as client:
+        error = refusal(client)
+    assert "\n" not in str(error)
+    assert "refused the token" in str(error)
+    assert error.remedy
+
+
+def refusal(client: Client) -> AuthError:
+    """What is said once it is refused; a minute is the least that Nomad grants."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            client.list("any")
+        except AuthError as error:
+            return error
+        time.sleep(1)
+    pytest.fail("it is not refused")

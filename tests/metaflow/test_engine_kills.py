@@ -65,10 +65,10 @@ def there(request: pytest.FixtureRequest) -> Iterator[There]:
         yield found
 
 
-def started(place: Place, there: There, parts: str, *words: str) -> Running:
+def started(place: Place, there: There, parts: str, *words: str, grace: int = 1) -> Running:
     text = (FLOWS / "kill_flow.py").read_text().replace("local_batch", there.name)
     if there.name == "armada":  # which says that a job is over before its pod has gone
-        options = "{'grace': 1, 'priority_class': 'armada-preemptible'}"
+        options = f"{{'grace': {grace}, 'priority_class': 'armada-preemptible'}}"
         text = text.replace("(cpu=0.1)", f"(cpu=0.1, options={options})")
     flow = place.root / "kill_flow.py"
     flow.write_text(text)
@@ -122,7 +122,7 @@ def test_after_a_preemption_a_retry_waits_until_no_process_is_left(
 ) -> None:
     if there.name == "nomad":
         pytest.skip("Nomad preempts for others alone")
-    run = started(place, there, "stubborn", *RETRY)
+    run = started(place, there, "stubborn", *RETRY, grace=8)
     listed = place.flow(place.root / "kill_flow.py", there.name, "list", env=there.env)
     (run_id,) = set(re.findall(r"mf\.KillFlow\.(\d+)", listed))
     with Client(there.name, settings=settings_of(there), journal=False) as client:

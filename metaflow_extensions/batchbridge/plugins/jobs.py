@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from batchbridge import Client, Job, JobSpec, refresh
+from batchbridge import Cause, Client, Job, JobSpec, Record, refresh
 from batchbridge.errors import NoSuchJob, TransportError, WaitTimeout
 
 from . import runs
@@ -13,6 +13,9 @@ from .runs import Run, Task
 
 PAUSE = 0.5
 """Seconds between two tries at an engine that cannot be asked."""
+
+NEVER_BEGUN = (Cause.REJECTED, Cause.UNSCHEDULABLE, Cause.IMAGE, Cause.START_ERROR)
+"""Causes of an end for which no command of the job's was begun."""
 
 Find = Callable[[], list[Job]]
 
@@ -125,9 +128,13 @@ def end_before_another(
 
 
 def _sit_out(ended: Iterable[Job], linger: float) -> None:
-    """Wait until no process can be left of jobs whose commands did not tell an end of their own."""
-    records = [job.record for job in ended]
-    unsure = [r for r in records if r.started_at and r.exit_code is None and r.signal is None]
-    until = max((r.finished_at or time.time() for r in unsure), default=0.0) + linger
+    """Wait until no process can be left of jobs that were ended, and may have begun."""
+    unsure = [record for job in ended if _may_linger(record := job.record)]
+    until = max((record.finished_at or time.time() for record in unsure), default=0.0) + linger
     # The engine's clock may be another than ours.
     time.sleep(min(linger, max(0.0, until - time.time())))
+
+
+def _may_linger(record: Record) -> bool:
+    """Whether its command told no end of its own; when it began, a list need not tell."""
+    return record.exit_code is None and record.signal is None and record.cause not in NEVER_BEGUN

@@ -9,15 +9,16 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 from metaflow import FlowSpec, Parameter, current, local_batch, step
 
 
 def alive(pid):
+    """Whether it works still; one that is dead may wait for this machine's init to note it."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    return True
 
 
 def mark(marks, part):

@@ -45,8 +45,9 @@ live-nomad: .venv/test  ## all that runs on real Nomad agents; docs/verified.md 
 	mkdir -p build && rm -f build/live-nomad.xml
 	-$(BIN)/pytest -n 0 -m live -k 'not armada-live' --junitxml=build/live-nomad.xml \
 	  tests/drivers/nomad tests/localdev/test_nomad.py tests/test_nomad_page.py \
-	  tests/metaflow/test_engines.py tests/metaflow/test_engine_kills.py \
-	  tests/metaflow/test_nomad_example.py tests/metaflow/test_nomad_containers.py
+	  tests/metaflow/test_admin.py tests/metaflow/test_engine_kills.py \
+	  tests/metaflow/test_engines.py tests/metaflow/test_nomad_containers.py \
+	  tests/metaflow/test_nomad_example.py
 	$(BIN)/python -m tests.verified Nomad "$$(nomad version | head -1)" build/live-nomad.xml
 
 record-armada: .venv/test  ## Armada's recordings again, by Armadas of its own; fails on a difference

@@ -20,7 +20,7 @@ from metaflow_extensions.batchbridge.plugins.runs import Run, Task
 from metaflow_extensions.batchbridge.plugins.targets import Target
 
 from .conftest import eventually
-from .engines import LIVE, There, real_armada, small_armada, small_nomad
+from .engines import LIVE, There, real_armada, real_nomad, small_armada, small_nomad
 
 FLOW = "MyFlow"
 WAIT = [sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(300)"]
@@ -60,8 +60,13 @@ class Datastore:
 
 
 @pytest.fixture(
-    params=[small_nomad, small_armada, pytest.param(real_armada, marks=LIVE)],
-    ids=["nomad", "armada", "armada-live"],
+    params=[
+        small_nomad,
+        small_armada,
+        pytest.param(real_nomad, marks=LIVE),
+        pytest.param(real_armada, marks=LIVE),
+    ],
+    ids=["nomad", "armada", "nomad-live", "armada-live"],
 )
 def there(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[There]:
     with request.param() as found:

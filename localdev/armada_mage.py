@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from localdev.common import Failed, runs, say
 
 MAGE = "github.com/magefile/mage@v1.17.2"
 KUBECONFIG = ".kube/external/config"
+STORES = "_local/compose/stack.yaml"
 PORTS = {"server": 50051, "binoculars": 50053}
 """Where a checkout has no file that says otherwise."""
 
@@ -91,8 +92,7 @@ def start(checkout: Path, chosen: Plan, keeper: Keeper) -> None:
     if problems:
         raise Failed("not found:\n" + "\n".join(f"  {one}" for one in problems))
     program = mage()
-    endings = [Command((*program, *target.split()), str(checkout)) for target in chosen.after]
-    keeper.update(endings=tuple(endings))
+    keeper.update(endings=tuple(endings(program, chosen, checkout)))
     for target in chosen.before:
         say(f"mage {target}, which takes its time; its output is in {keeper.logs}")
         _run([*program, *target.split()], checkout, keeper)
@@ -101,16 +101,32 @@ def start(checkout: Path, chosen: Plan, keeper: Keeper) -> None:
         keeper.start("mage", words, environment(chosen, checkout), cwd=checkout)
 
 
+def endings(program: list[str], chosen: Plan, checkout: Path) -> Iterator[Command]:
+    """What takes all down. `dev:down` leaves the stores' volumes, which then nothing finds."""
+    if chosen.stays:
+        remove = ("docker", "compose", "-f", STORES, "rm", "--stop", "--force", "--volumes")
+        yield Command(remove, str(checkout))
+    for target in chosen.after:
+        yield Command((*program, *target.split()), str(checkout), _place(checkout))
+
+
 def environment(chosen: Plan, checkout: Path) -> dict[str, str]:
     """What mage gets: the cluster that was made for it, unless there is another."""
     made = {"KUBECONFIG": str(checkout / KUBECONFIG)} if chosen.kind else {}
-    return {**made, **os.environ}
+    return {**made, **os.environ, **_place(checkout)}
+
+
+def _place(checkout: Path) -> dict[str, str]:
+    """Where mage is: its targets believe PWD, and would install programs where the user is."""
+    return {"PWD": str(checkout)}
 
 
 def _run(words: list[str], checkout: Path, keeper: Keeper) -> None:
-    log = keeper.logs / "mage.log"
+    log, env = keeper.logs / "mage.log", {**os.environ, **_place(checkout)}
     with log.open("ab") as output:
-        done = subprocess.run(words, cwd=checkout, stdout=output, stderr=output, check=False)
+        done = subprocess.run(
+            words, cwd=checkout, env=env, stdout=output, stderr=output, check=False
+        )
     if done.returncode != 0:
         tail = log.read_text(errors="replace")[-2000:]
         raise Failed(f"{' '.join(words)} failed:\n{tail}")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,16 @@ from localdev import armada_mage, armada_programs, armada_ready, armada_stores
 from localdev.armada_programs import Built, Executor, Ports
 from localdev.armada_state import Keeper, Stack, load
 from localdev.armada_stores import Named
-from localdev.common import Failed, alone, check_free, free_port, print_exports, print_unset, say
+from localdev.common import (
+    Failed,
+    alone,
+    check_free,
+    free_port,
+    is_free,
+    print_exports,
+    print_unset,
+    say,
+)
 from localdev.processes import ServerProcess
 
 READY_WITHIN = 120.0  # seconds, of programs that are built
@@ -131,8 +141,11 @@ def _by_mage(wanted: Wanted, keeper: Keeper) -> float:
     if wanted.kind == "processes":
         raise Failed("processes is of programs already built: name them with --bin DIR")
     plan = armada_mage.plan(wanted.checkout, wanted.kind)
+    server = armada_mage.address(wanted.checkout, "server")
+    if not is_free(int(server.rpartition(":")[2])):
+        raise Failed(f"something else listens at {server}, where this Armada would: end it first")
     logs = armada_mage.address(wanted.checkout, "binoculars") if plan.logs else ""
-    keeper.update(address=armada_mage.address(wanted.checkout, "server"), binoculars=logs)
+    keeper.update(address=server, binoculars=logs)
     armada_mage.start(wanted.checkout, plan, keeper)
     return BUILT_WITHIN
 
@@ -150,7 +163,10 @@ def _take_down(stack: Stack, state: Path) -> None:
         list(pool.map(ServerProcess.stop, stack.processes.values()))
     for command in stack.endings:
         env = {**os.environ, **command.env}
-        if subprocess.run(command.words, cwd=command.cwd, env=env, check=False).returncode:
+        done = subprocess.run(
+            command.words, cwd=command.cwd, env=env, stdout=sys.stderr, check=False
+        )
+        if done.returncode:
             say(f"{' '.join(command.words)} failed; run it again in {command.cwd}")
     for folder in (*map(Path, stack.folders), state):
         shutil.rmtree(folder, ignore_errors=True)

@@ -6,7 +6,7 @@ import os
 import pwd
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,9 +73,7 @@ class ServerProcess:
         family = [leader, *leader.children(recursive=True)]
         leader.send_signal(signal.SIGTERM)
         _, alive = psutil.wait_procs(family, timeout=within)
-        for process in alive:
-            process.kill()
-        psutil.wait_procs(alive, timeout=GRACE)
+        _kill({*alive, *_in_session(self.pid)})  # what began meanwhile may have lost its parent
 
 
 def end_all_in(directory: Path) -> None:
@@ -86,10 +84,25 @@ def end_all_in(directory: Path) -> None:
     ours = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
     there = [p for p in psutil.process_iter() if p.pid not in ours and _works_in(p, directory)]
     family = {one for process in there for one in _with_children(process)}
-    for process in family:
+    _kill(family)
+
+
+def _kill(processes: Collection[psutil.Process]) -> None:
+    for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(family, timeout=GRACE)
+    psutil.wait_procs(processes, timeout=GRACE)
+
+
+def _in_session(leader: int) -> list[psutil.Process]:
+    return [process for process in psutil.process_iter() if _session(process) == leader]
+
+
+def _session(process: psutil.Process) -> int | None:
+    try:
+        return os.getsid(process.pid)
+    except ProcessLookupError:
+        return None
 
 
 def _works_in(process: psutil.Process, directory: Path) -> bool:

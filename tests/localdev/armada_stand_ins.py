@@ -77,6 +77,8 @@ def mage(arguments: list[str]) -> None:
         print("Mage Build Tool v1.17.2")
     elif arguments[0] == "dev:up":
         serve("_local/server/config.yaml")
+    else:
+        print("mage tells what it does")
 
 
 def main(program: str, *arguments: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -260,10 +261,52 @@ def test_mage_runs_the_profile_and_is_taken_down(armada, checkout, home):
     assert up.returncode == 0, up.stderr
     pid = processes(home)["mage"]
     assert "mage dev:up fake-executor" in notes(home)
-    assert armada("down").returncode == 0
-    assert notes(home)[-1] == "mage dev:down"
+    down = armada("down")
+    assert down.returncode == 0
+    remove = "docker compose -f _local/compose/stack.yaml rm --stop --force --volumes"
+    assert notes(home)[-2:] == [remove, "mage dev:down"]
+    assert "mage tells what it does" in down.stderr
+    assert {line.split()[0] for line in down.stdout.splitlines()} == {"unset"}
     assert not psutil.pid_exists(pid)
     assert list((home / "state").iterdir()) == []
+
+
+@pytest.mark.usefixtures("docker")
+def test_another_armada_is_not_taken_for_the_one_of_the_checkout(armada, checkout, home):
+    config = checkout / "_local" / "server" / "config.yaml"
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        config.write_text(f"grpcPort: {other.getsockname()[1]}\n")
+        up = armada("up", "--checkout", checkout)
+    assert up.returncode == 1
+    assert "something else listens at localhost:" in up.stderr
+    assert notes(home) == []
+
+
+MAGE_TELLS_PLACE = """#!{python}
+import os, sys
+if sys.argv[1] == "-version":
+    sys.exit(print("Mage Build Tool v1.17.2"))
+with open({file!r}, "a") as file:
+    print(*sys.argv[1:], os.environ["PWD"], file=file)
+sys.exit(1)
+"""
+
+
+@pytest.mark.usefixtures("docker")
+@pytest.mark.parametrize(
+    ("kind", "up", "down"),
+    [
+        ("fake-executor", "dev:up fake-executor", "dev:down"),
+        ("full", "dev:full", "dev:fullDown"),
+    ],
+)
+def test_mage_is_told_that_it_is_in_the_checkout(armada, checkout, home, kind, up, down):
+    stand_in(home / "bin", "kind")
+    told = home / "told"
+    mage = MAGE_TELLS_PLACE.format(python=sys.executable, file=str(told))
+    (home / "bin" / "mage").write_text(mage)
+    assert armada("up", kind, "--checkout", checkout).returncode == 1
+    assert told.read_text().splitlines() == [f"{up} {checkout}", f"{down} {checkout}"]
 
 
 @pytest.mark.usefixtures("docker")

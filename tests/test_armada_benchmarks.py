@@ -31,7 +31,8 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
 @pytest.mark.parametrize(
     ("run", "rows"), [(armada_submits.run, 3), (armada_ends.run, 1), (armada_watching.run, 6)]
 )
-def test_every_number_is_measured(run, rows):
+def test_every_number_is_measured(run, rows, monkeypatch):
+    monkeypatch.setattr("benchmarks.cores._cores", set)  # on one core the rates have no other half
     report = run(FEW)
     assert len(report.rows) == rows
     assert not [row.not_run for row in report.rows if row.not_run]

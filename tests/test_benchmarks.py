@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.cores import SHARED, rates
 from benchmarks.harness import Failed, Goal, NotRun, Row, in_turn, rows_of
 
 REPO = Path(__file__).parents[1]
@@ -89,3 +90,24 @@ def test_a_peer_that_does_not_run_is_neither_met_nor_missed() -> None:
 def test_a_failure_of_ours_is_no_row() -> None:
     with pytest.raises(Failed, match="exit code 3"):
         rows_of({"ours": Failed("exit code 3: broken"), "theirs": [1.0]}, unit="s")
+
+
+def test_rates_are_measured_beside_an_engine_and_apart_from_it() -> None:
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    if len(cores) < 2:
+        pytest.skip("there are no cores to part")
+    pinned: list[tuple[set[int], set[int]]] = []
+
+    def measured() -> float:
+        pinned.append((os.sched_getaffinity(0), os.sched_getaffinity(engine.pid)))
+        return float(len(pinned))
+
+    with subprocess.Popen(["sleep", "60"]) as engine:
+        rows = rates({"ours": measured}, 1, [engine.pid], unit="/s")
+        after = os.sched_getaffinity(engine.pid)
+        engine.kill()
+    (ours, theirs) = pinned[1]
+    assert pinned[0] == (cores, cores)
+    assert (len(ours), ours & theirs, ours | theirs) == (1, set(), cores)
+    assert (os.sched_getaffinity(0), after) == (cores, cores)
+    assert [(row.what, row.samples) for row in rows] == [("ours", [2.0]), (f"{SHARED}ours", [1.0])]

@@ -22,8 +22,8 @@ JOBS = 1000
 POLLING = "each job polled every second"
 AIRFLOW = "Airflow's Nomad provider"
 PROVIDER = "apache-airflow-providers-nomad==0.0.7"
-NEEDS = ("python-nomad>=2.1", "packaging", "pydantic>=2.12", "tenacity>=9.1.2")
-"""What the provider's manager imports, without Airflow."""
+NEEDS = ("python-nomad>=2.1", "packaging", "psutil>=6", "pydantic>=2.12", "tenacity>=9.1.2")
+"""What the provider's manager imports, without Airflow, and what the script measures with."""
 
 
 class Cost(NamedTuple):

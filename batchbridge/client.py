@@ -42,6 +42,9 @@ Asked: TypeAlias = tuple[int, Submission | BatchBridgeError]
 Outcome: TypeAlias = tuple[int, Job | BatchBridgeError]
 """The same place, and what came of the submission."""
 
+HEARD = 3.0
+"""Seconds in which those who follow a job hear of its end."""
+
 SLICE = 1000
 """Jobs that are prepared while as many are on their way."""
 
@@ -180,11 +183,18 @@ class Client:
         cancel(jobs, reason=reason)
 
     def purge(self, jobs: Iterable[Job]) -> None:
-        """Remove these jobs, their logs with them, from their engines. SpecError if one goes on."""
-        for engine, group in able(jobs, "purge"):
+        """Remove these jobs, their logs with them, from their engines. SpecError if one goes on.
+
+        One that has just ended is left for some seconds: others who follow it could otherwise only
+        conclude that it is lost.
+        """
+        groups = able(jobs, "purge")
+        for _, group in groups:
             going = next((job for job in group if not job.done()), None)
             if going:
                 raise SpecError(f"{going.ref} is not over", path="ref", remedy="wait for its end")
+        for engine, group in groups:
+            time.sleep(_until_heard(group))
             engine.driver.purge([job.ref for job in group])
 
     def preempt(self, jobs: Iterable[Job], *, reason: str = "") -> None:
@@ -263,6 +273,12 @@ class Client:
         finally:
             if self._journal:
                 self._journal.answered(engine.address, scope, answers)
+
+
+def _until_heard(ended: Sequence[Job]) -> float:
+    """Seconds until all who follow these jobs have heard of their ends; clocks may differ."""
+    last = max((job.record.finished_at or 0.0 for job in ended), default=0.0)
+    return min(HEARD, max(0.0, last + HEARD - time.time()))
 
 
 def _at_hand(driver: BatchDriver[Any]) -> Resolved:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -34,6 +35,7 @@ from batchbridge.model import (
     Receipt,
     Seen,
 )
+from batchbridge.states import Record
 
 from .fakes import Fake
 
@@ -344,6 +346,24 @@ def test_only_jobs_that_are_over_are_purged(obliging):
         obliging.purge([over, going])
     obliging.purge([over])
     assert obliging.driver.asked == [("purge", [over.ref.id])]
+
+
+@pytest.mark.parametrize(
+    ("ended", "pause"),
+    [(1000.0, 3.0), (999.0, 2.0), (900.0, 0.0), (1060.0, 3.0), (None, 0.0)],
+    ids=["now", "a moment ago", "long ago", "by a clock that is fast", "unknown"],
+)
+def test_what_has_just_ended_is_not_purged_before_others_have_heard_of_it(
+    obliging, monkeypatch, ended, pause
+):
+    engine, slept = obliging.engine, []
+    job = engine.job(engine.ref((), "x"))
+    job._watched.record = Record("x", S.SUCCEEDED, 1, terminal=True, finished_at=ended)
+    clock = SimpleNamespace(time=lambda: 1000.0, sleep=slept.append)
+    monkeypatch.setattr("batchbridge.client.time", clock)
+    obliging.purge([job])
+    assert slept == [pause]
+    assert obliging.driver.asked == [("purge", ["x"])]
 
 
 def test_a_job_set_is_cancelled_in_the_scope_of_its_jobs(obliging):

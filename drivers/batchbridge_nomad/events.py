@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from itertools import islice
-from typing import Protocol
 
 from batchbridge.errors import CursorExpired
 from batchbridge_nomad.api import Api, Place, broken
@@ -41,7 +41,7 @@ class Stream:
             silence=SILENCE,
             breakable=True,
         )
-        with self._answer as answer:
+        with closing(self._answer) as answer:
             try:
                 for text in lines(answer):
                     if self._over:
@@ -77,17 +77,9 @@ def line_at(lines: Iterator[Line | None], index: int) -> Line:
     return line
 
 
-class Readable(Protocol):
-    """An answer's body."""
-
-    def read1(self) -> bytes:
-        """Some bytes, as soon as there are any; none at its end."""
-        ...
-
-
-def lines(body: Readable) -> Iterator[bytes]:
+def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """The lines of a body as they arrive, however the bytes are cut."""
     rest = b""
-    while data := body.read1():
+    for data in chunks:
         *whole, rest = (rest + data).split(b"\n")
         yield from (text for text in whole if text.strip())

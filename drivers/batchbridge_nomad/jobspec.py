@@ -141,8 +141,7 @@ def group(submission: Submission, options: NomadOptions, site: Site, below: Bloc
 def task(submission: Submission, options: NomadOptions, site: Site, below: Block) -> Block:
     """The one task: the script, run by the task driver's shell."""
     spec, driver = submission.spec, task_driver(submission.spec, options, below)
-    logging = {**below.get("Config", {}), **options.config}.get("logging")
-    contained = driver in CONTAINERS
+    contained, logging = driver in CONTAINERS, _configured(options, below).get("logging")
     text = script(submission, contained=contained, direct=contained and not logging)
     hidden, grace = unsafe(spec.env), options.kill_timeout
     return _given(
@@ -188,7 +187,7 @@ def task_driver(spec: JobSpec, options: NomadOptions, below: Block) -> str:
     """The task driver; SpecError where it and the image do not go together."""
     usual = "docker" if spec.image else "exec"
     driver: str = options.driver or below.get("Driver") or usual
-    image = spec.image or {**below.get("Config", {}), **options.config}.get("image")
+    image = spec.image or _configured(options, below).get("image")
     if driver in CONTAINERS and not image:
         raise SpecError(
             f"image: the task driver {driver} needs one", path="image", remedy="set image"
@@ -200,6 +199,11 @@ def task_driver(spec: JobSpec, options: NomadOptions, below: Block) -> str:
             remedy="leave image out, or use driver=docker",
         )
     return driver
+
+
+def _configured(options: NomadOptions, below: Block) -> Block:
+    """What the user tells the task driver: the options, over the template."""
+    return {**below.get("Config", {}), **options.config}
 
 
 def config(spec: JobSpec, options: NomadOptions, driver: str, below: Block) -> Block:

@@ -10,7 +10,7 @@ offset is exact neither where a file grew meanwhile nor at a file's end.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -19,7 +19,6 @@ import msgspec
 from batchbridge.errors import TransportError
 from batchbridge.model import LogPage, Stream
 from batchbridge_nomad.api import Api, Place, broken
-from batchbridge_nomad.events import Readable
 from batchbridge_nomad.replies import Missing
 from batchbridge_nomad.transfer import Broken
 from batchbridge_nomad.wire import TASK
@@ -186,16 +185,11 @@ class Log:
         path = f"/v1/client/fs/logs/{self.alloc_id}"
         ask = {"task": TASK, "type": self.stream, "origin": origin, "offset": str(offset)}
         answer = self.api.stream(self.place, "read-logs", path, {**ask, "plain": "false"})
-        with answer:
+        with closing(answer):
             try:
-                yield frames(_chunks(answer))
+                yield frames(answer)
             except (Broken, ValueError) as error:
                 raise broken(error) from error
-
-
-def _chunks(body: Readable) -> Iterator[bytes]:
-    while chunk := body.read1():
-        yield chunk
 
 
 def _none(cursor: Cursor, words: str, ended: bool) -> LogPage:

@@ -12,6 +12,7 @@ import re
 import ssl
 from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import urlencode, urlsplit
@@ -94,7 +95,7 @@ class Session:
         """The answer, read."""
         body = None if json is None else msgspec.json.encode(json)
         asked = {**self._target(url, params), **_method(method, body), **_WHOLE}
-        with self._reply(asked, self._settings.request_timeout) as reply:
+        with closing(self._reply(asked, self._settings.request_timeout)) as reply:
             try:
                 return Answer(reply.read(), reply.head)
             except Broken as error:
@@ -132,7 +133,7 @@ class Session:
             reply = self._connections.request(asked, silence=silence, breakable=breakable)
             if 200 <= reply.status < 300:
                 return reply
-            with reply:
+            with closing(reply):
                 status, words, head = reply.status, reply.read(), reply.head
         except Broken as error:
             raise unreachable(error, self._settings.address) from error

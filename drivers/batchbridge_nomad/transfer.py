@@ -10,9 +10,8 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, suppress
-from types import TracebackType
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import pycurl
@@ -108,8 +107,11 @@ class Connections:
             connection.close()
 
 
-class Reply(AbstractContextManager["Reply"]):
-    """An answer, for one thread to read; closing it gives its connection back."""
+class Reply:
+    """An answer, for one thread to read; closing it gives its connection back.
+
+    Iterating gives its bytes as they come. Broken where it breaks.
+    """
 
     def __init__(
         self, connection: Connection, home: Connections, *, silence: float, breakable: bool
@@ -127,13 +129,8 @@ class Reply(AbstractContextManager["Reply"]):
             self.close()
             raise
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.read1, b"")
 
     @property
     def status(self) -> int:
@@ -160,7 +157,7 @@ class Reply(AbstractContextManager["Reply"]):
 
     def read(self) -> bytes:
         """The rest. Broken where it breaks."""
-        return b"".join(iter(self.read1, b""))
+        return b"".join(self)
 
     def shutdown(self) -> None:
         """Make a read that waits return, as at the end. From any thread, if it is breakable."""

@@ -65,7 +65,7 @@ def test_a_connection_is_kept_for_the_next_request(connections):
 
     with serving(serve) as url:
         for _ in range(3):
-            with get(connections, url) as reply:
+            with closing(get(connections, url)) as reply:
                 assert (reply.status, reply.read()) == (200, b"[]")
         connections.close()
     assert len(taken) == 1
@@ -78,7 +78,7 @@ def test_a_kept_connection_that_is_dead_is_replaced(connections):
 
     with serving(once) as url:
         for _ in range(3):
-            with get(connections, url) as reply:
+            with closing(get(connections, url)) as reply:
                 assert reply.read() == b"[]"
 
 
@@ -93,7 +93,7 @@ def test_an_answer_that_was_not_read_to_its_end_costs_its_connection(connections
 
     with serving(serve) as url:
         for _ in range(2):
-            with get(connections, url) as reply:
+            with closing(get(connections, url)) as reply:
                 assert reply.read1() == b"some"
     assert len(taken) == 2
 
@@ -103,7 +103,7 @@ def test_what_comes_before_the_answer_is_not_it(connections):
         connection.recv(1 << 16)
         connection.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + OK)
 
-    with serving(serve) as url, get(connections, url) as reply:
+    with serving(serve) as url, closing(get(connections, url)) as reply:
         assert (reply.status, reply.read()) == (200, b"[]")
 
 
@@ -112,7 +112,7 @@ def test_an_answer_that_is_cut_off_tells_what_it_told(connections):
         connection.recv(1 << 16)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nsome")
 
-    with serving(serve) as url, get(connections, url) as reply:
+    with serving(serve) as url, closing(get(connections, url)) as reply:
         assert reply.read1() == b"some"
         with pytest.raises(Broken) as caught:
             reply.read1()
@@ -127,7 +127,7 @@ def test_silence_is_an_end(connections, beginning):
         until_it_ends(connection)
 
     def ask(url):
-        with get(connections, url, silence=0.2) as reply:
+        with closing(get(connections, url, silence=0.2)) as reply:
             reply.read()
 
     with serving(serve) as url, pytest.raises(Broken, match="nothing was heard") as caught:
@@ -155,7 +155,7 @@ def test_a_read_that_waits_returns_when_another_thread_says_so(connections):
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\nsome")
         until_it_ends(connection)
 
-    with serving(serve) as url, get(connections, url, breakable=True) as reply:
+    with serving(serve) as url, closing(get(connections, url, breakable=True)) as reply:
         assert reply.read1() == b"some"
         threading.Timer(0.1, reply.shutdown).start()
         assert reply.read1() == b""

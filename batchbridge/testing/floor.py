@@ -45,12 +45,7 @@ class Floor:
 
     def test_cancel_running(self, rig: Rig, probes: Probes, moment: float) -> None:
         """A cancelled job is CANCELLED, and its command writes no more."""
-        ref = rig.submit(probes.ticks())
-        rig.running(ref)
-        next(page for page in rig.pages(ref) if page.data)
-        rig.cancel(ref)
-        rig.end_as(ref, JobState.CANCELLED, Cause.CANCELLED)
-        _falls_silent(rig, ref, moment)
+        _falls_silent(rig, rig.cancelled(probes.ticks()), moment)
 
     def test_cancel_at_once(self, rig: Rig, probes: Probes) -> None:
         """A job that is cancelled right after it was submitted does not go on."""

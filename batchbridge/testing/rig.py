@@ -135,6 +135,15 @@ class Rig:
         """Wait until the command runs."""
         return self.until(ref, lambda r: r.state is JobState.RUNNING, "running")
 
+    def cancelled(self, command: Command) -> JobRef:
+        """A job that was cancelled while its command wrote, and is told to be."""
+        ref = self.submit(command)
+        self.running(ref)
+        next(page for page in self.pages(ref) if page.data)
+        self.cancel(ref)
+        self.end_as(ref, JobState.CANCELLED, Cause.CANCELLED)
+        return ref
+
     def ended(self, ref: JobRef) -> Record:
         """Wait for the terminal record."""
         return self.until(ref, lambda r: r.terminal, "terminal")

@@ -214,16 +214,14 @@ def trust(settings: NomadSettings) -> Options:
     usual = ssl.get_default_verify_paths()
     own = settings.ca_cert or settings.ca_path
     verify = not settings.tls_skip_verify
-    files = {
-        pycurl.CAINFO: settings.ca_cert if own else usual.cafile,
-        pycurl.CAPATH: settings.ca_path if own else usual.capath,
-        pycurl.SSLCERT: settings.client_cert,
-        pycurl.SSLKEY: settings.client_key,
-    }
+    shown = {pycurl.SSLCERT: settings.client_cert, pycurl.SSLKEY: settings.client_key}
     return {
+        # None: not libcurl's own authorities either, which it would add to ours.
+        pycurl.CAINFO: (settings.ca_cert or None) if own else usual.cafile,
+        pycurl.CAPATH: (settings.ca_path or None) if own else usual.capath,
         pycurl.SSL_VERIFYPEER: int(verify),
         pycurl.SSL_VERIFYHOST: 2 * int(verify),
-        **{option: file for option, file in files.items() if file},
+        **{option: file for option, file in shown.items() if file},
     }
 
 

@@ -221,6 +221,13 @@ def test_a_certificate_that_is_not_there():
         trust(NomadDriver.Settings(address="https://x", ca_cert="/no/such.pem"))
 
 
+@pytest.mark.parametrize(("given", "other"), [("ca_cert", "CAPATH"), ("ca_path", "CAINFO")])
+def test_where_an_authority_is_named_no_other_is_trusted(authority, given, other):
+    named = authority / "ca.pem" if given == "ca_cert" else authority
+    asked = trust(NomadDriver.Settings(address="https://x", **{given: str(named)}))
+    assert asked[getattr(pycurl, other)] is None
+
+
 def test_an_address_may_be_a_path_below_a_proxys(httpserver, address):
     httpserver.expect_request("/nomad/v1/jobs").respond_with_json([])
     with closing(Api(NomadDriver.Settings(address=f"{address}/nomad/"))) as api:

@@ -43,12 +43,14 @@ PYTHONS = [
 ]
 
 
-def eventually(holds: Callable[[], object], what: str, within: float = DEADLINE) -> None:
+def eventually(
+    holds: Callable[[], object], what: str | Callable[[], str], within: float = DEADLINE
+) -> None:
     """Wait until it holds."""
     deadline = time.monotonic() + within
     while not holds():
         if time.monotonic() > deadline:
-            pytest.fail(f"not within {within:g} s: {what}")
+            pytest.fail(f"not within {within:g} s: {what if isinstance(what, str) else what()}")
         time.sleep(0.05)
 
 
@@ -156,6 +158,10 @@ class Place:
     def no_process_left(self) -> bool:
         """Whether none is left but the spool's supervisor, which serves whoever comes next."""
         return not [p for p in self.processes() if not _is_supervisor(p)]
+
+    def told(self) -> str:
+        """Every process that works here, with its command, for whoever reads of a failure."""
+        return "\n".join(f"{p} {p.as_dict(['ppid', 'cmdline'])}" for p in self.processes())
 
     def end_all(self) -> None:
         """End what is left, supervisor and all."""

@@ -66,7 +66,7 @@ def jobs(place: Place) -> list[Job]:
 
 def check_nothing_is_left(place: Place) -> None:
     """Every process of the run ends, every job has ended, and nothing is remembered of it."""
-    eventually(place.no_process_left, f"no process is left: {place.processes()}")
+    eventually(place.no_process_left, lambda: f"no process is left: {place.told()}")
     assert jobs(place)
     assert all(job.done() for job in jobs(place))
     assert not list(place.root.glob("state/metaflow/*"))

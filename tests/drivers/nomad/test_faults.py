@@ -347,9 +347,10 @@ def test_a_log_that_is_rotated_while_it_is_read_is_whole_or_said_not_to_be(agent
     job = client.submit("seq 500000", options={"template": template})
     job.wait(PATIENCE)
     chunks = list(job.logs(streams=("stdout",)))
-    numbers = [int(line) for line in b"".join(chunk.data for chunk in chunks).splitlines()]
-    assert numbers == [*range(numbers[0], 500_001)]
-    assert numbers[0] > 1
+    kept = b"".join(chunk.data for chunk in chunks)
+    written = b"".join(b"%d\n" % number for number in range(1, 500_001))
+    assert 1 << 20 <= len(kept) < len(written)
+    assert written.endswith(kept)  # a file may begin amid a line, as the pipe's reads fall
     assert any(chunk.truncated for chunk in chunks)
 
 

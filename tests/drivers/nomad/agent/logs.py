@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -59,12 +60,17 @@ class Log:
 
     def read(self, origin: str, offset: int) -> Iterator[tuple[int, int, bytes]]:
         """``(file, position after it, bytes)`` from an offset that is counted over all files."""
-        sizes = {number: self.path(number).stat().st_size for number in self.numbers()}
+        sizes = dict(self._sizes())
         skip = max(0, sum(sizes.values()) - offset) if origin == "end" else offset
         for number, size in sizes.items():
             if skip < size:
                 yield from self._chunks(number, skip)
             skip = max(0, skip - size)
+
+    def _sizes(self) -> Iterator[tuple[int, int]]:
+        for number in self.numbers():
+            with suppress(FileNotFoundError):  # rotated away meanwhile
+                yield number, self.path(number).stat().st_size
 
     def _chunks(self, number: int, position: int) -> Iterator[tuple[int, int, bytes]]:
         try:

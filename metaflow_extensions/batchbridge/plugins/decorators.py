@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -169,8 +170,9 @@ class BridgeDecorator(StepDecorator):
 
     def runtime_finished(self, exception: BaseException | None) -> None:
         """At the end of the run: no job of it goes on."""
+        # Of a second Ctrl-C, while it ends the tasks, Metaflow tells None, as of a success.
         if hasattr(self, "launch"):
-            self.launch.finish(exception, self._say)
+            self.launch.finish(exception or sys.exception(), self._say)
 
     def _say(self, text: str) -> None:
         self.logger(text, system_msg=True)

@@ -31,12 +31,10 @@ def watch(
 
     The index is asked for first, because to whoever may not read the stream says nothing at all.
     Where it says nothing to one who may, it is switched off, or a proxy holds it back: then changes
-    are asked for instead.
+    are asked for instead, since the same index: of each allocation that tells all.
     """
     index = api.index(place)
     resumed = cursor is not None and not cursor.startswith(UNTOLD)
-    if not resumed:
-        book.clear()
     start = int(cursor.removeprefix(UNTOLD)) if cursor else index
     stream = events.Stream(api, place, start)
     with closing(bridged(stream.read, stream.break_off)) as lines:
@@ -44,13 +42,24 @@ def watch(
         if first is not None:
             if resumed:
                 first = events.line_at(chain([first], lines), start)
+            else:
+                book.clear()
             yield Batch(cursor=cursor or f"{UNTOLD}{start}")
             yield from told(chain([first], lines), book, known, "")
             return
+    if cursor is None:
+        book.clear()
+    yield from _asked(api, place, book, start, known)
+
+
+def _asked(api: Api, place: Place, book: Book, start: int, known: Followed) -> Iterator[Batch]:
+    """Batches from that index on, without a stream. CursorExpired where Nomad is not there yet."""
     index = api.index(place)  # unless it is refused by now
-    changes = Changes(api, place, index, known)
+    if index < start:
+        raise CursorExpired(f"Nomad's index is {index}, and was {start}")
+    changes = Changes(api, place, start, known)
     with closing(bridged(changes.read, changes.break_off)) as lines:
-        yield Batch(cursor=f"{UNTOLD}{index}")
+        yield Batch(cursor=f"{UNTOLD}{start}")
         yield from told(lines, book, known, UNTOLD)
 
 

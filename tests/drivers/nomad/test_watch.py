@@ -19,7 +19,7 @@ SCOPE = ("default",)
 WITHOUT = {
     "it says nothing": lambda agent: Answer(200, agent.silence(), endless=True),
     "it is not there": lambda agent: refused(404, "no such page"),
-    "it is refused": lambda agent: refused(400, "not here"),
+    "it is off": lambda agent: refused(500, "EventBroker not configured"),
 }
 
 
@@ -34,6 +34,13 @@ def in_haste(monkeypatch):
 def without_a_stream(request, agent):
     """An agent that has it switched off, or that is behind a proxy."""
     agent.spoil("GET", STREAM, answer=WITHOUT[request.param](agent))
+    return agent
+
+
+@pytest.fixture
+def never_a_stream(agent):
+    """One that has it switched off for good."""
+    agent.spoil("GET", STREAM, answer=Answer(200, agent.silence(), endless=True), times=9)
     return agent
 
 
@@ -95,6 +102,20 @@ def test_a_cancel_in_the_queue_is_told_without_a_stream(without_a_stream, nomad_
         nomad_driver.cancel([JobRef("nomad", "p", SCOPE, "bb-k")], reason="")
         told = ends(batches)
     assert (told["bb-k"].state, told["bb-k"].final) == (JobState.CANCELLED, True)
+
+
+def test_what_happened_meanwhile_is_told_without_a_stream(never_a_stream, nomad_driver):
+    with closing(nomad_driver.watch(SCOPE, None, lambda: ["bb-k"])) as batches:
+        cursor = next(batches).cursor
+    submit(nomad_driver, "k", "exit 3")
+    with closing(nomad_driver.watch(SCOPE, cursor, lambda: ["bb-k"])) as batches:
+        assert ends(batches)["bb-k"].exit_code == 3
+
+
+def test_a_cursor_that_leads_nowhere_without_a_stream(never_a_stream, nomad_driver):
+    batches = nomad_driver.watch(SCOPE, "99999999999999", tuple)
+    with closing(batches), pytest.raises(CursorExpired):
+        next(batches)
 
 
 def test_the_stream_is_tried_again_by_the_next_watch(without_a_stream, nomad_driver):

@@ -32,6 +32,12 @@ server {
   }
 }
 """
+WITHOUT_EVENTS = """
+log_level = "DEBUG"
+server { enable_event_broker = false }
+"""
+"""Its log then names each request that it has answered."""
+
 REPO = Path(__file__).parents[4]
 
 
@@ -81,6 +87,12 @@ def agent(start: Start) -> Agent:
 def guarded(start: Start) -> Agent:
     """One with ACLs and TLS; ``settings(guarded)`` are those of the least policy."""
     return start("--acl", "--tls")
+
+
+@pytest.fixture(scope="session")
+def eventless(start: Start) -> Agent:
+    """One whose servers keep no events, so that its stream says nothing."""
+    return start(config=PREEMPTION + WITHOUT_EVENTS)
 
 
 @pytest.fixture

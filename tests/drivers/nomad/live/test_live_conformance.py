@@ -1,4 +1,5 @@
-"""The conformance kit, unchanged, on a plain agent, and with the least rights over TLS."""
+"""The conformance kit, unchanged: on a plain agent, with the least rights over TLS, and without
+Nomad's event stream."""
 
 from __future__ import annotations
 
@@ -61,3 +62,11 @@ class TestLeastRightsOverTLS(_Kit):
     @pytest.fixture
     def on(self, guarded: Agent) -> Agent:
         return guarded
+
+
+class TestWithoutEvents(_Kit):
+    """Where the servers keep no events: by one blocking query."""
+
+    @pytest.fixture
+    def on(self, eventless: Agent) -> Agent:
+        return eventless

@@ -8,7 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from metaflow_extensions.batchbridge.plugins import runs
+from batchbridge import Client, JobState
+from metaflow_extensions.batchbridge.plugins import guard, runs
 from metaflow_extensions.batchbridge.plugins.runs import Run, Task
 from metaflow_extensions.batchbridge.plugins.targets import Target
 
@@ -64,6 +65,21 @@ def test_an_abandoned_run_is_found_until_it_is_forgotten(run: Run, state: Path) 
     runs.forget(gone)
     runs.forget(gone)
     assert list(runs.abandoned("MyFlow")) == []
+
+
+def test_trouble_at_one_engine_keeps_no_other_s_jobs_alive(
+    run: Run, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATCHBRIDGE_LOCAL_ROOT", str(state / "spool"))
+    monkeypatch.setattr(guard, "QUIET", 0.0)
+    gone = replace(run, targets=(Target("batchbridge", "no-such-profile"), TARGETS[0]))
+    runs.remember(gone)
+    name = run.job_name(Task("train", "5", 0))
+    with Client("local", journal=False) as client:
+        job = client.submit(["sleep", "600"], name=name, job_set=run.job_set)
+        guard.sweep(gone)
+        assert job.wait(10).state is JobState.CANCELLED
+    assert list(runs.remembered("MyFlow")) == [gone]  # what could not be asked may have some yet
 
 
 def test_half_a_record_and_a_foreign_one_are_passed_over(run: Run, state: Path) -> None:

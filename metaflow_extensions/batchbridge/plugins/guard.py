@@ -66,12 +66,19 @@ def sweep(run: Run) -> None:
 
 
 def _end_all(run: Run, target: Target) -> bool:
+    """Whether that is confirmed; trouble at one engine keeps no other's jobs alive."""
+    from batchbridge import BatchBridgeError
+
     from . import jobs
     from .clients import connect
 
-    with connect(target) as client:
-        find, reason = partial(jobs.live, client, run, target.job_set), "the run's launcher is gone"
-        return jobs.end(client, find, reason=reason, patience=PATIENCE)
+    reason = "the run's launcher is gone"
+    try:
+        with connect(target) as client:
+            find = partial(jobs.live, client, run, target.job_set)
+            return jobs.end(client, find, reason=reason, patience=PATIENCE)
+    except BatchBridgeError:
+        return False
 
 
 if __name__ == "__main__":

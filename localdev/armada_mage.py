@@ -75,6 +75,12 @@ def missing(chosen: Plan) -> list[str]:
     return [remedy for remedy, there in needs.items() if not there]
 
 
+def check_docker() -> None:
+    """Failed where Docker, without which mage waits for ever, does not answer."""
+    if not runs("docker", "info"):
+        raise Failed("Docker's daemon no longer answers `docker info`")
+
+
 def mage() -> list[str]:
     """mage, or, where it is missing or too old to know optional arguments, Go's way to run it."""
     try:

@@ -34,7 +34,6 @@ from localdev.common import (
     alone,
     check_free,
     free_port,
-    is_free,
     print_exports,
     print_unset,
     say,
@@ -142,8 +141,7 @@ def _by_mage(wanted: Wanted, keeper: Keeper) -> float:
         raise Failed("processes is of programs already built: name them with --bin DIR")
     plan = armada_mage.plan(wanted.checkout, wanted.kind)
     server = armada_mage.address(wanted.checkout, "server")
-    if not is_free(int(server.rpartition(":")[2])):
-        raise Failed(f"something else listens at {server}, where this Armada would: end it first")
+    check_free(int(server.rpartition(":")[2]), "this Armada would listen there: end what does")
     logs = armada_mage.address(wanted.checkout, "binoculars") if plan.logs else ""
     keeper.update(address=server, binoculars=logs)
     armada_mage.start(wanted.checkout, plan, keeper)
@@ -155,6 +153,8 @@ def _check_alive(keeper: Keeper) -> None:
     if dead:
         tail = (keeper.logs / f"{dead[0]}.log").read_text(errors="replace")[-2000:]
         raise Failed(f"{dead[0]} has ended:\n{tail}")
+    if keeper.stack.endings:
+        armada_mage.check_docker()
 
 
 def _take_down(stack: Stack, state: Path) -> None:

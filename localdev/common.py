@@ -83,7 +83,7 @@ def is_free(port: int) -> bool:
         return True
 
 
-def check_free(port: int) -> None:
+def check_free(port: int, remedy: str = "choose another with --port") -> None:
     """Failed where that port is taken."""
     if not is_free(port):
-        raise Failed(f"port {port} is taken; choose another with --port")
+        raise Failed(f"port {port} is taken; {remedy}")

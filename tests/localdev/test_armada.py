@@ -1,83 +1,22 @@
-"""``localdev/armada``, with stand-ins for every program that it starts."""
+"""``localdev/armada`` from programs already built, with stand-ins for every one."""
 
 from __future__ import annotations
 
 import os
-import socket
-import stat
 import subprocess
-import sys
 import tomllib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from localdev.armada_state import load
-from localdev.common import free_port
-from tests.localdev.armada_stand_ins import NOTES
+from tests.localdev.conftest import notes, processes, stand_in
 
 pytestmark = pytest.mark.timeout(600)  # a dozen processes of Python each
 
-REPO = Path(__file__).parents[2]
-SCRIPT = REPO / "localdev" / "armada"
 ARMADAS = ("server", "scheduler", "scheduleringester", "eventingester", "lookoutingester")
 BUILT = (*ARMADAS, "lookout", "fakeexecutor", "executor", "binoculars")
-STAND_IN = """#!/bin/sh
-PYTHONPATH={repo}:{repo}/drivers exec {python} -m tests.localdev.armada_stand_ins {name} "$@"
-"""
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def stand_in(folder: Path, *names: str) -> Path:
-    """A directory with programs of these names."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        program = folder / name
-        program.write_text(STAND_IN.format(repo=REPO, python=sys.executable, name=name))
-        program.chmod(program.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-    return folder
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A place whose ``bin`` is the PATH, with the shell's own programs and no other."""
-    os_programs = tmp_path / "os"
-    os_programs.mkdir()
-    for name in ("sh", "dirname", "git", "env"):
-        (os_programs / name).symlink_to(f"/usr/bin/{name}")
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os_programs}")
-    monkeypatch.setenv(NOTES, str(tmp_path / "notes"))
-    monkeypatch.setenv("PULSAR_HOME", str(tmp_path / "pulsar"))
-    (tmp_path / "notes").touch(0o666)
-    return tmp_path
-
-
-@pytest.fixture
-def armada(home: Path) -> Iterator[Run]:
-    def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [SCRIPT, "--state", home / "state" / "armada", *words]
-        env = {**os.environ, "PYTHON": sys.executable}
-        return subprocess.run(
-            [str(word) for word in command], env=env, capture_output=True, text=True, timeout=300
-        )
-
-    yield run
-    run("down")
-
-
-@pytest.fixture
-def checkout(home: Path) -> Path:
-    """A checkout of an Armada that has dev.go, whose server has a port of its own."""
-    checkout = home / "checkout"
-    config = checkout / "_local" / "server" / "config.yaml"
-    config.parent.mkdir(parents=True)
-    config.write_text(f"grpcPort: {free_port()}\n")
-    (checkout / "magefiles").mkdir()
-    (checkout / "magefiles" / "dev.go").touch()
-    return checkout
 
 
 @pytest.fixture
@@ -91,27 +30,6 @@ def built(home: Path, checkout: Path) -> list[str | Path]:
     programs = stand_in(home / "built", *BUILT)
     stores = ("--postgres", home / "postgres")
     return ["--checkout", checkout, "--bin", programs, *stores, "--port", 0, "--binoculars-port", 0]
-
-
-@pytest.fixture
-def docker(home: Path) -> None:
-    """Docker answers, and Go and mage are there."""
-    stand_in(home / "bin", "docker", "go", "mage")
-
-
-def notes(home: Path) -> list[str]:
-    """How the stand-ins were called."""
-    return (home / "notes").read_text().splitlines()
-
-
-def processes(home: Path) -> dict[str, int]:
-    """The pids of what was started."""
-    stack = load(home / "state" / "armada")
-    assert stack is not None
-    return {name: process.pid for name, process in stack.processes.items()}
-
-
-# -- from programs ---------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -250,118 +168,3 @@ def test_kinds_that_built_programs_have_not(armada, built, kind, words):
     up = armada("up", kind, *built)
     assert up.returncode == 1
     assert words in up.stderr
-
-
-# -- from a checkout with mage ---------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("docker")
-def test_mage_runs_the_profile_and_is_taken_down(armada, checkout, home):
-    up = armada("up", "--checkout", checkout)
-    assert up.returncode == 0, up.stderr
-    pid = processes(home)["mage"]
-    assert "mage dev:up fake-executor" in notes(home)
-    down = armada("down")
-    assert down.returncode == 0
-    remove = "docker compose -f _local/compose/stack.yaml rm --stop --force --volumes"
-    assert notes(home)[-2:] == [remove, "mage dev:down"]
-    assert "mage tells what it does" in down.stderr
-    assert {line.split()[0] for line in down.stdout.splitlines()} == {"unset"}
-    assert not psutil.pid_exists(pid)
-    assert list((home / "state").iterdir()) == []
-
-
-@pytest.mark.usefixtures("docker")
-def test_another_armada_is_not_taken_for_the_one_of_the_checkout(armada, checkout, home):
-    config = checkout / "_local" / "server" / "config.yaml"
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        config.write_text(f"grpcPort: {other.getsockname()[1]}\n")
-        up = armada("up", "--checkout", checkout)
-    assert up.returncode == 1
-    assert "something else listens at localhost:" in up.stderr
-    assert notes(home) == []
-
-
-MAGE_TELLS_PLACE = """#!{python}
-import os, sys
-if sys.argv[1] == "-version":
-    sys.exit(print("Mage Build Tool v1.17.2"))
-with open({file!r}, "a") as file:
-    print(*sys.argv[1:], os.environ["PWD"], file=file)
-sys.exit(1)
-"""
-
-
-@pytest.mark.usefixtures("docker")
-@pytest.mark.parametrize(
-    ("kind", "up", "down"),
-    [
-        ("fake-executor", "dev:up fake-executor", "dev:down"),
-        ("full", "dev:full", "dev:fullDown"),
-    ],
-)
-def test_mage_is_told_that_it_is_in_the_checkout(armada, checkout, home, kind, up, down):
-    stand_in(home / "bin", "kind")
-    told = home / "told"
-    mage = MAGE_TELLS_PLACE.format(python=sys.executable, file=str(told))
-    (home / "bin" / "mage").write_text(mage)
-    assert armada("up", kind, "--checkout", checkout).returncode == 1
-    assert told.read_text().splitlines() == [f"{up} {checkout}", f"{down} {checkout}"]
-
-
-@pytest.mark.usefixtures("docker")
-def test_a_cluster_is_made_for_no_auth_and_removed(armada, checkout, home):
-    stand_in(home / "bin", "kind")
-    up = armada("up", "no-auth", "--checkout", checkout)
-    assert up.returncode == 0, up.stderr
-    assert "BATCHBRIDGE_ARMADA_BINOCULARS=localhost:50053" in up.stdout
-    armada("down")
-    mages = [line for line in notes(home) if line.startswith("mage ") and "version" not in line]
-    assert mages == ["mage kind", "mage dev:up no-auth", "mage dev:down", "mage kindTeardown"]
-
-
-@pytest.mark.usefixtures("docker")
-def test_an_older_checkout_has_other_targets(armada, checkout, home):
-    (checkout / "magefiles" / "dev.go").unlink()
-    refused = armada("up", "fake-executor", "--checkout", checkout)
-    assert "older than v0.21.4, which has minimal, full, but no fake-executor" in refused.stderr
-
-    stand_in(home / "bin", "kind")
-    with_server = home / "bin" / "mage"
-    with_server.write_text(
-        "#!/bin/sh\n"
-        f'echo "mage $*" >> {home / "notes"}\n'
-        'case "$*" in *minimal) echo building; exit 1 ;; esac\n'
-        "echo Mage Build Tool 1.16.0\n"
-    )
-    failed = armada("up", "minimal", "--checkout", checkout)
-    assert "mage localDev minimal failed:\nbuilding" in failed.stderr
-    assert notes(home)[-1] == "mage localDevStop"
-
-
-def test_everything_that_mage_would_miss_is_named_with_the_remedy(armada, checkout):
-    up = armada("up", "no-auth", "--checkout", checkout)
-    assert up.returncode == 1
-    for remedy in ("https://go.dev/dl", "docker.io", "--bin DIR", "go install sigs.k8s.io/kind"):
-        assert remedy in up.stderr
-
-
-def test_docker_counts_only_where_its_daemon_answers(armada, checkout, home):
-    stand_in(home / "bin", "go", "mage")
-    docker = home / "bin" / "docker"
-    docker.write_text("#!/bin/sh\ntest $1 != info\n")
-    docker.chmod(0o755)
-    assert "whose daemon answers `docker info`" in armada("up", "--checkout", checkout).stderr
-
-
-@pytest.mark.usefixtures("docker")
-def test_go_stands_in_for_a_mage_that_is_too_old(armada, checkout, home):
-    stand_in(home / "bin", "go")
-    (home / "bin" / "mage").write_text("#!/bin/sh\necho Mage Build Tool v1.15.0\n")
-    up = armada("up", "--checkout", checkout)
-    assert "mage has ended" in up.stderr  # the stand-in for go runs nothing
-    assert "go run github.com/magefile/mage@v1.17.2 dev:up fake-executor" in notes(home)
-
-
-def test_what_is_no_checkout_is_said(armada, home):
-    assert "it has no magefiles" in armada("up", "--checkout", home).stderr

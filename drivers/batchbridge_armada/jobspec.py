@@ -182,8 +182,9 @@ def pod(spec: JobSpec, options: ArmadaOptions, *, unpacks: bool) -> dict[str, An
     return {
         # Process 1 of a container does not hear SIGTERM unless it handles it, and most programs do
         # not. Where processes are shared, process 1 is Kubernetes' own, and ours is an ordinary
-        # one: SIGTERM ends it, or what its command does about it.
-        "shareProcessNamespace": True,
+        # one: SIGTERM ends it, or what its command does about it. In the node's own it is that too,
+        # and Kubernetes refuses a pod that wants both.
+        "shareProcessNamespace": not base.get("hostPID"),
         **base,
         "terminationGracePeriodSeconds": grace(options, base),
         "restartPolicy": "Never",

@@ -154,6 +154,11 @@ def test_sigterm_reaches_the_command():
     )
 
 
+def test_processes_are_shared_with_the_pod_or_with_the_node():
+    """Kubernetes refuses a pod that wants both."""
+    assert pod_of(options={"pod": {"hostPID": True}})["shareProcessNamespace"] is False
+
+
 def test_the_command_is_the_container_s_own_process():
     """No shell stands between it and its signals; one that unpacks files gives way to it."""
     assert container(command=["python", "x.py"])["command"] == ["python", "x.py"]

@@ -7,6 +7,7 @@ lacks, and its rate says as much of the machine as of the client.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
@@ -16,6 +17,12 @@ from benchmarks.harness import Candidates, Goal, Row, in_turn, rows_of
 
 SHARED = "sharing the engine's cores: "
 """What stands before the names of candidates that do."""
+
+LOOK = 0.5
+"""Seconds of a look at whether an engine rests."""
+
+RESTING = 0.1
+"""The share of a core below which it does."""
 
 
 def rates(
@@ -50,6 +57,22 @@ def _apart(engine: Iterable[int], cores: Sequence[int]) -> Iterator[None]:
     finally:
         os.sched_setaffinity(0, cores)
         _pin(threads, cores)
+
+
+def rest(engine: Iterable[int]) -> None:
+    """Wait, for a minute at most, until these processes have worked off what they were given."""
+    deadline = time.monotonic() + 60
+    processes = [psutil.Process(pid) for pid in engine]
+    while time.monotonic() < deadline:
+        before = _worked(processes)
+        time.sleep(LOOK)
+        if _worked(processes) - before < RESTING * LOOK:
+            return
+
+
+def _worked(processes: Iterable[psutil.Process]) -> float:
+    """The CPU seconds of these processes."""
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
 def listening(port: int) -> list[int]:

@@ -14,7 +14,7 @@ import requests
 
 from batchbridge.model import JobSpec, Submission
 from batchbridge_nomad import NomadDriver
-from benchmarks.cores import listening
+from benchmarks.cores import listening, rest
 from benchmarks.harness import NotRun
 
 VARIABLE = "BATCHBRIDGE_NOMAD"
@@ -64,6 +64,7 @@ class Agent:
         finally:
             ids = [job["ID"] for job in self.get(f"jobs?prefix=bb-{beginning}")]
             self._many(lambda job: self._ask("DELETE", f"job/{job}?purge=true"), ids)
+            rest(self.processes())
 
     def _many(self, ask: Callable[[Any], object], items: Sequence[Any]) -> None:
         with ThreadPoolExecutor(THREADS) as pool:

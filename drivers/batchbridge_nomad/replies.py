@@ -142,4 +142,4 @@ _KINDS: Mapping[int, type[BatchBridgeError]] = {404: Missing, 409: Conflict}
 
 def _seconds(headers: Mapping[str, str]) -> float:
     after = headers.get("retry-after", "")
-    return float(after) if after.isdecimal() else 1.0
+    return float(after) if after.isdecimal() else 0.0

@@ -8,8 +8,10 @@ and nothing else is heeded: no proxy, netrc or bundle of certificates that the e
 from __future__ import annotations
 
 import math
+import random
 import re
 import ssl
+import time
 from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import closing
@@ -20,13 +22,19 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 import pycurl
 
-from batchbridge.errors import ConfigError, TransportError
+from batchbridge.errors import ConfigError, RateLimited, TransportError
 from batchbridge.secrets import Credential
 from batchbridge_nomad.replies import Unauthorized, problem, unreachable
 from batchbridge_nomad.settings import NomadSettings
 from batchbridge_nomad.transfer import Broken, Connections, Options, Reply
 
 UNIX = "unix://"
+
+CROWDED = 5.0
+"""Seconds that a request waits for Nomad to allow it a connection, ..."""
+
+REST = (0.2, 1.0)
+"""... and those between two tries, at random, so that many do not try in step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +125,22 @@ class Session:
         self._connections.close()
 
     def _reply(self, asked: Options, silence: float, *, breakable: bool = False) -> Reply:
+        """The answer, once Nomad allows a connection: one too many is refused unheard.
+
+        What shall be breakable raises at once, as nobody could break off that wait.
+        """
+        deadline = time.monotonic() + CROWDED
+        while True:
+            try:
+                return self._as_somebody(asked, silence, breakable=breakable)
+            except RateLimited as error:
+                self._connections.thin_out()
+                rest = max(error.retry_after, random.uniform(*REST))
+                if breakable or time.monotonic() + rest > deadline:
+                    raise
+            time.sleep(rest)
+
+    def _as_somebody(self, asked: Options, silence: float, *, breakable: bool) -> Reply:
         """The answer; where the token is refused, that to another one."""
         token = self._identity.token()
         try:

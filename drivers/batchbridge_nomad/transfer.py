@@ -102,7 +102,13 @@ class Connections:
     def close(self) -> None:
         """Let go of all; those in use go when their requests are over."""
         with self._lock:
-            idle, self._idle, self._closed = self._idle, [], True
+            self._closed = True
+        self.thin_out()
+
+    def thin_out(self) -> None:
+        """Let go of those that are not in use: others may have them."""
+        with self._lock:
+            idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
 

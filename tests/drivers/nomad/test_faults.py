@@ -154,6 +154,15 @@ def test_a_burst_that_the_events_buffer_does_not_hold(clients):
     assert [codes[job.ref] for job in jobs] == [n % 4 for n in range(40)]
 
 
+def test_many_jobs_over_the_few_connections_that_are_allowed(clients):
+    with Agent(limit=3) as agent:
+        client = clients(agent)
+        specs = [{"command": f"exit {n % 4}", "options": {"driver": "raw_exec"}} for n in range(40)]
+        jobs = client.submit_many(specs)
+        codes = {job.ref: job.record.exit_code or 0 for job in as_completed(jobs, PATIENCE)}
+    assert [codes[job.ref] for job in jobs] == [n % 4 for n in range(40)]
+
+
 def test_an_index_that_falls_is_another_beginning(agent, client):
     job = submit(client, ["sleep", "600"])
     running(job)

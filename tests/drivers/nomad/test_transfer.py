@@ -82,6 +82,22 @@ def test_a_kept_connection_that_is_dead_is_replaced(connections):
                 assert reply.read() == b"[]"
 
 
+def test_connections_that_are_not_in_use_are_let_go(connections):
+    ended = threading.Semaphore(0)
+
+    def serve(connection):
+        while connection.recv(1 << 16):
+            connection.sendall(OK)
+        ended.release()
+
+    with serving(serve) as url:
+        for _ in range(2):
+            with closing(get(connections, url)) as reply:
+                assert reply.read() == b"[]"
+            connections.thin_out()
+            assert ended.acquire(timeout=10)
+
+
 def test_an_answer_that_was_not_read_to_its_end_costs_its_connection(connections):
     taken = []
 

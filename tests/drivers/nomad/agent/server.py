@@ -11,10 +11,17 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.drivers.nomad.agent.answers import Answer, Request, refused
+from tests.drivers.nomad.agent.answers import Answer, Request
 from tests.drivers.nomad.agent.trouble import Trouble, Troubles
 
-TOO_MANY = "Your IP is issuing too many concurrent connections, please rate limit your calls\n"
+_WORDS = b"Your IP is issuing too many concurrent connections, please rate limit your calls\n"
+TOO_MANY = (
+    b"HTTP/1.1 429 Too Many Requests\r\n"
+    b"Content-Type: text/plain\r\n"
+    b"Content-Length: %d\r\n"
+    b"Connection: close\r\n\r\n%b" % (len(_WORDS), _WORDS)
+)
+"""What a connection too many is told, before it has asked anything."""
 
 
 class Server(ThreadingHTTPServer):
@@ -86,6 +93,12 @@ class _Connection(BaseHTTPRequestHandler):
         super().setup()
         self._welcome = self.server.enter(self.connection)
 
+    def handle(self) -> None:
+        if self._welcome:
+            super().handle()
+        else:
+            self.wfile.write(TOO_MANY)
+
     def finish(self) -> None:
         self.server.leave(self.connection)
         with contextlib.suppress(OSError):
@@ -94,10 +107,7 @@ class _Connection(BaseHTTPRequestHandler):
     def _do(self) -> None:
         request = self._read()
         trouble = self.server.troubles.strike(request.method, request.path)
-        if not self._welcome:
-            self.close_connection = True
-            answer = refused(429, TOO_MANY)
-        elif trouble is not None and trouble.answer is not None:
+        if trouble is not None and trouble.answer is not None:
             answer = trouble.answer
         else:
             answer = self.server.answer(request)

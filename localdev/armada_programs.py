@@ -230,6 +230,7 @@ def start_all(
         starter.start("fakeexecutor")
         return
     where = kubeconfig or start_kubernetes(keeper)
+    keeper.update(kubeconfig=str(where))
     for name in BESIDE[executor]:
         starter.start(name, env={**os.environ, "KUBECONFIG": str(where)})
 

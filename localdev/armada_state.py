@@ -31,6 +31,7 @@ class Stack:
     address: str  #: of the server's gRPC
     binoculars: str  #: of the logs; empty: there are none
     queue: str
+    kubeconfig: str = ""  #: of the Kubernetes that has its pods; empty: none, or mage knows
     processes: Mapping[str, ServerProcess] = field(default_factory=dict)  #: in order of start
     folders: tuple[str, ...] = ()  #: what it keeps elsewhere
     endings: tuple[Command, ...] = ()  #: what ``down`` runs besides

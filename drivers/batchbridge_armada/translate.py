@@ -219,7 +219,8 @@ def cause_of(event: JobFailedEvent) -> Cause | None:
     if event.cause in CAUSES:
         return CAUSES[event.cause]
     if main is None:
-        return by_words(event.reason)
+        refused = event.pod_name and not event.kubernetes_id  # Kubernetes would not make its pod
+        return by_words(event.reason) or (Cause.START_ERROR if refused else None)
     if main.reason == "OOMKilled":
         return Cause.OOM
     return CAUSES.get(main.cause) or by_words(main.reason)

@@ -99,7 +99,8 @@ class Node:
             self.store.create(event, statuses.warning(pod, waiting.message))
             return
         except OSError as error:
-            self._tell(name, statuses.ended(pod, statuses.not_started(str(error))))
+            program = pod["spec"]["containers"][0]["command"][0]
+            self._tell(name, statuses.ended(pod, statuses.not_started(program, error)))
             return
         with self.store.changed:
             self._running[name] = running = Running(pod, container)
@@ -193,13 +194,19 @@ def _check(pod: Object) -> None:
 def _pull(image: str) -> None:
     """Problem of an image that has no name, or is of a registry that cannot be: ``….invalid``."""
     if not IMAGE.fullmatch(image):
-        words = f'Failed to apply default image tag "{image}": couldn\'t parse image reference'
+        words = (
+            f'Failed to apply default image tag "{image}": couldn\'t parse image name "{image}":'
+            " invalid reference format"
+        )
         raise Problem(400, "InvalidImageName", words)
-    registry = image.partition("/")[0]
+    registry, _, rest = image.partition("/")
     if registry.endswith(".invalid"):
+        name, _, tag = rest.partition(":")
+        manifest = f"https://{registry}/v2/{name}/manifests/{tag or 'latest'}"
         words = (
             f'Failed to pull image "{image}": failed to pull and unpack image "{image}":'
-            f" failed to resolve reference: dial tcp: lookup {registry}: no such host"
+            f' failed to resolve reference "{image}": failed to do request: Head "{manifest}":'
+            f" dial tcp: lookup {registry}: no such host"
         )
         raise Problem(400, "ErrImagePull", words)
 

@@ -22,9 +22,19 @@ class Ending:
     container_message: str = ""
 
 
-def not_started(words: str) -> Ending:
-    """The end of a container whose command cannot be started."""
-    told = f"failed to create containerd task: {words}"
+NOT_STARTED = (
+    "failed to create containerd task: failed to create shim task: OCI runtime create failed:"
+    ' runc create failed: unable to start container process: exec: "{}": {}: unknown'
+)
+
+
+def not_started(program: str, error: OSError) -> Ending:
+    """The end of a container whose program cannot be started."""
+    why = (error.strerror or str(error)).lower()
+    if isinstance(error, FileNotFoundError):
+        here = "/" in program
+        why = f"stat {program}: {why}" if here else "executable file not found in $PATH"
+    told = NOT_STARTED.format(program, why)
     return Ending(128, "StartError", now(), container_message=told)
 
 

@@ -40,7 +40,9 @@ def overrun(container: Container, pod: Object, resident: int) -> Overrun | None:
     disk = most.get("ephemeral-storage")
     if disk and size(container.work) + size(container.log) > disk:
         written = spec["containers"][0]["resources"]["limits"]["ephemeral-storage"]
-        words = f"Pod ephemeral local storage usage exceeds the total limit of containers {written}"
+        words = (
+            f"Pod ephemeral local storage usage exceeds the total limit of containers {written}. "
+        )
         return Overrun("Error", "Evicted", words, 0)
     return None
 

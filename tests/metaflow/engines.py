@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 import pytest
 
@@ -23,6 +24,12 @@ from .conftest import REPO
 ARMADA = "LOCALDEV_ARMADA"
 """Says of which kind the Armada is that ``localdev/armada`` started."""
 
+IMAGE = "BATCHBRIDGE_LIVE_ARMADA_IMAGE"
+"""Names an image with this version of Python, psutil and what a step needs of it for S3.
+
+Steps run in it where pods are containers.
+"""
+
 
 @dataclass(frozen=True)
 class There:
@@ -31,6 +38,7 @@ class There:
     name: str  #: of the decorator
     env: dict[str, str]
     server: Agent | Armada | None = None
+    memory: int = 64  #: megabytes that a step needs there
 
 
 def nomad_env(address: str) -> dict[str, str]:
@@ -97,10 +105,30 @@ def _localdev_nomad(state: Path, *words: str) -> None:
 
 @contextmanager
 def real_armada() -> Iterator[There]:
-    if not os.environ.get(ARMADA, "").startswith("processes"):
+    kind = os.environ.get(ARMADA, "").partition(" ")[0]
+    if kind not in ("processes", "no-auth"):
         pytest.skip("no Armada whose pods run here: see localdev/armada up processes")
     names = [f"BATCHBRIDGE_ARMADA_{name}" for name in ("ADDRESS", "BINOCULARS", "QUEUE")]
-    yield There("armada", armada_env(*(os.environ[name] for name in names)))
+    env = armada_env(*(os.environ[name] for name in names))
+    if kind == "no-auth":
+        yield There("armada", {**env, **containers_env()}, memory=300)
+    else:
+        yield There("armada", env)
+
+
+def containers_env() -> dict[str, str]:
+    """What steps in containers need: an image, and what the tests have of this machine."""
+    if not os.environ.get(IMAGE):
+        pytest.skip(f"{IMAGE} names no image that steps can run in")
+    here = gettempdir()
+    return {
+        "METAFLOW_ARMADA_DEFAULT_IMAGE": os.environ[IMAGE],
+        "METAFLOW_ARMADA_EXECUTABLE": "python",
+        "METAFLOW_ARMADA_VOLUMES": json.dumps(
+            [{"path": here, "source": {"hostPath": {"path": here}}}]
+        ),
+        "METAFLOW_ARMADA_POD_TEMPLATE": json.dumps({"hostNetwork": True, "hostPID": True}),
+    }
 
 
 def settings_of(there: There) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from .conftest import eventually
 from .engines import LIVE, There, real_armada, real_nomad, small_armada, small_nomad
 
 FLOW = "MyFlow"
-WAIT = [sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(300)"]
+WAIT = "echo begun; exec sleep 300"
 
 
 @dataclass
@@ -88,7 +87,7 @@ def target(there: There, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tar
 def jobs(there: There, target: Target) -> Iterator[dict[str, Job]]:
     """A job of each run, user and step: mine of run 1, another's of run 2, one of another flow."""
     options = {"driver": "raw_exec"} if there.name == "nomad" else {}
-    form = {"options": options, **({} if options else {"image": "python", "cpu": 0.1})}
+    form = {"options": options, **({} if options else {"image": "busybox", "cpu": 0.1})}
     with clients.connect(target) as client:
         made = {}
         for flow, number, user, step in (

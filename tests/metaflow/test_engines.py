@@ -25,7 +25,7 @@ def there(request: pytest.FixtureRequest) -> Iterator[There]:
 
 def test_a_whole_flow(there: There, place: Place) -> None:
     """One run, looked at from every side: dozens of jobs are not run again for each of them."""
-    whole_flow.check(whole_flow.run(there, place, WIDE[there.name]))
+    whole_flow.check(whole_flow.run(there, place, WIDE[there.name], memory=there.memory))
 
 
 CANARY = "canary-9d11"

@@ -159,7 +159,7 @@ class Cluster:
         try:
             process = self._begin(job)
         except OSError as error:
-            self._fail(job, 128, "StartError", f"cannot start: {error}")
+            self._fail_of(job, 128, "StartError", f"cannot start: {error}")
             return
         deadline = job.pod.activeDeadlineSeconds
         timer = threading.Timer(deadline or 1e6, self._late, [job])
@@ -231,13 +231,18 @@ class Cluster:
 
     def _ended(self, job: Job, code: int) -> None:
         if job.over_time:
-            self._fail(job, 137, "Error", "Pod was active longer than its deadline", cause=3)
+            words = "Pod was active on the node longer than the specified deadline"
+            self._fail(job, 137, "Error", words, cause=3)
         elif code:
-            shown = 128 - code if code < 0 else code
-            self._fail(job, shown, "Error", f"Container main failed with exit code {shown}")
+            self._fail_of(job, 128 - code if code < 0 else code, "Error", "")
         else:
             with self.changed:
                 self._end(job, "SUCCEEDED", "succeeded")
+
+    def _fail_of(self, job: Job, code: int, word: str, message: str) -> None:
+        """The container ended so, and with it the pod."""
+        because = f"Container main failed with exit code {code} because {word}: {message}\n"
+        self._fail(job, code, word, because)
 
     def _fail(self, job: Job, code: int, word: str, reason: str, cause: int = 0) -> None:
         status = event_pb2.ContainerStatus(name="main", exitCode=code, reason=word)

@@ -29,14 +29,26 @@ from batchbridge_armada.protocol import event_pb2, submit_pb2, submit_pb2_grpc
 from localdev.armada_ready import settings_of
 from localdev.armada_state import Stack
 from tests.drivers.armada.likeness import differences
-from tests.drivers.armada.stacks import KINDS, Kind, armada
+from tests.drivers.armada.stacks import Kind, armada, kinds
 
 HOME = Path(__file__).with_name("recordings")
 QUEUE, RETRYING = "recorded", "recorded-retrying"
 LAST = ("succeeded", "cancelled", "failed")
 LONG = "exec sleep 600 # $(( (RANDOM % 1) + 600 ))"
+LITTLE = {"cpu": "10m", "memory": "16Mi"}
+BESIDE = {
+    "containers": [
+        {"name": "main"},
+        {
+            "name": "beside",
+            "image": "busybox",
+            "command": ["sh", "-c", "exit 5"],
+            "resources": {"requests": LITTLE, "limits": LITTLE},
+        },
+    ]
+}
 EXPOSED = {"services": [{"ports": [8080]}]}  # of services the fakeexecutor has none, and fails
-HUNGRY = "exec python3 -c \"import time; kept = b'x' * 300_000_000; time.sleep(600)\""
+HUNGRY = "kept=$(head -c 300000000 /dev/zero | tr '\\0' x); sleep 600"
 
 
 class Recorder:
@@ -169,7 +181,24 @@ REAL: Scenarios = {
     ),
     "real_lease_expired": (lease_expired, {"command": LONG}),
 }
-OF: Mapping[Kind, Scenarios] = {"fake-executor": FAKE, "processes": REAL}
+KUBERNETES: Scenarios = {
+    **{name: scenario for name, scenario in REAL.items() if name != "real_image_pull"},
+    "kubernetes_image_pull": (to_the_end, {"image": "busybox:none-there"}),
+    "kubernetes_refused": (to_the_end, {"options": {"service_account": "none-there"}}),
+    "kubernetes_refused_again": (
+        to_the_end,
+        {"options": {"service_account": "none-there"}, "queue": RETRYING, "reruns": True},
+    ),
+    "kubernetes_beside": (to_the_end, {"options": {"pod": BESIDE}}),
+}
+"""Most is what processes were recorded for: Kubernetes tells it in the same words."""
+
+OF: Mapping[Kind, Scenarios] = {"fake-executor": FAKE, "processes": REAL, "no-auth": KUBERNETES}
+EXECUTORS: Mapping[Kind, str] = {
+    "fake-executor": "fakeexecutor",
+    "processes": "executor",
+    "no-auth": "executor on Kubernetes",
+}
 
 
 def prepare(address: str) -> None:
@@ -201,14 +230,15 @@ def prepare(address: str) -> None:
 @click.command(help=__doc__)
 @click.option("--bin", "bin_", required=True, help="Armada's programs, already built.")
 @click.option("--checkout", required=True, help="The checkout that they are of.")
+@click.option("--kubeconfig", default="", help="A Kubernetes to record on, too.")
 @click.option("--write", is_flag=True, help="Replace what was recorded.")
-@click.argument("names", nargs=-1, type=click.Choice([*FAKE, *REAL]))
-def main(bin_: str, checkout: str, write: bool, names: tuple[str, ...]) -> None:
+@click.argument("names", nargs=-1, type=click.Choice(sorted({*FAKE, *REAL, *KUBERNETES})))
+def main(bin_: str, checkout: str, kubeconfig: str, write: bool, names: tuple[str, ...]) -> None:
     different = [
         name
-        for kind in KINDS
+        for kind in kinds(kubeconfig)
         if not names or set(names) & set(OF[kind])
-        for name, messages in _made(kind, bin_, checkout, names)
+        for name, messages in _made(kind, bin_, checkout, kubeconfig, names)
         if not _kept(name, messages, write=write)
     ]
     if different:
@@ -216,20 +246,16 @@ def main(bin_: str, checkout: str, write: bool, names: tuple[str, ...]) -> None:
 
 
 def _made(
-    kind: Kind, bin_: str, checkout: str, names: tuple[str, ...]
+    kind: Kind, bin_: str, checkout: str, kubeconfig: str, names: tuple[str, ...]
 ) -> Iterator[tuple[str, list[dict]]]:
     """Each recording that an Armada of that kind makes, its head first."""
-    with armada(kind, bin=bin_, checkout=checkout) as (_, stack):
+    with armada(kind, bin=bin_, checkout=checkout, kubeconfig=kubeconfig) as (_, stack):
         prepare(stack.address)
         recorder = Recorder(stack)
         for name, (scenario, fields) in OF[kind].items():
             if not names or name in names:
-                head = {"armada": stack.version, "executor": _executor(kind), "scenario": name}
+                head = {"armada": stack.version, "executor": EXECUTORS[kind], "scenario": name}
                 yield name, [head, *recorder.run(scenario, **fields)]
-
-
-def _executor(kind: Kind) -> str:
-    return "fakeexecutor" if kind == "fake-executor" else "executor"
 
 
 def _kept(name: str, lines: list[dict], *, write: bool) -> bool:

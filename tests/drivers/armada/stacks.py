@@ -12,19 +12,29 @@ from typing import Literal
 
 from localdev.armada_state import Stack, load
 
-Kind = Literal["fake-executor", "processes"]
-KINDS: tuple[Kind, ...] = ("fake-executor", "processes")
+Kind = Literal["fake-executor", "processes", "no-auth"]
 REPO = Path(__file__).parents[3]
 
 
+def kinds(kubeconfig: str) -> tuple[Kind, ...]:
+    """Those that there can be: the last needs a Kubernetes."""
+    return ("fake-executor", "processes", *(("no-auth",) if kubeconfig else ()))
+
+
 @contextmanager
-def armada(kind: Kind, *, bin: str, checkout: str) -> Iterator[tuple[Path, Stack]]:
-    """One of that kind at free ports: where its state is, and what runs."""
+def armada(
+    kind: Kind, *, bin: str, checkout: str, kubeconfig: str = ""
+) -> Iterator[tuple[Path, Stack]]:
+    """One of that kind at free ports: where its state is, and what runs.
+
+    `kubeconfig`: of the Kubernetes for ``no-auth``.
+    """
     with tempfile.TemporaryDirectory(prefix="batchbridge-armada-") as folder:
         state = Path(folder) / "armada"
         ports = ("--port", "0", "--binoculars-port", "0")
+        below = ("--kubeconfig", kubeconfig) if kind == "no-auth" else ()
         try:
-            _localdev(state, "up", kind, "--bin", bin, "--checkout", checkout, *ports)
+            _localdev(state, "up", kind, "--bin", bin, "--checkout", checkout, *ports, *below)
             stack = load(state)
             assert stack is not None
             yield state, stack

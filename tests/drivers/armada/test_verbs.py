@@ -198,7 +198,9 @@ def test_a_job_that_ended_is_explained_by_its_end(armada, driver):
     (gone,) = submit(driver, submission("k2", **LONG))
     driver.cancel([ref(gone)], reason="too late")
     over(armada, failed.id, gone.id)
-    assert driver.explain(ref(failed)).summary == "Container main failed with exit code 3"
+    assert driver.explain(ref(failed)).summary == (
+        "Container main failed with exit code 3 because Error:"
+    )
     assert driver.explain(ref(gone)).summary == "cancelled by anonymous: too late"
 
 

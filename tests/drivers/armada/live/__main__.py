@@ -1,4 +1,4 @@
-"""Everything that is live, on both kinds of real Armada: ``python -m tests.drivers.armada.live``.
+"""Everything that is live, on each kind of real Armada: ``python -m tests.drivers.armada.live``.
 
 Each is started by ``localdev/armada``, and ended after. What ran on which is in docs/verified.md.
 """
@@ -13,9 +13,15 @@ from collections.abc import Mapping
 import click
 
 from localdev.armada_ready import environment
-from tests.drivers.armada.stacks import KINDS, REPO, Kind, armada
+from localdev.armada_state import Stack
+from tests.drivers.armada.live.kubernetes import Kubernetes
+from tests.drivers.armada.stacks import REPO, Kind, armada, kinds
 
-TITLES = {"fake-executor": "Armada with its fakeexecutor", "processes": "Armada with its executor"}
+TITLES: Mapping[Kind, str] = {
+    "fake-executor": "Armada with its fakeexecutor",
+    "processes": "Armada with its executor",
+    "no-auth": "Armada on Kubernetes",
+}
 WHAT = (
     "tests/drivers/armada",
     "tests/test_armada_page.py",
@@ -30,19 +36,26 @@ WHAT = (
 @click.command(help=__doc__)
 @click.option("--bin", "bin_", required=True, help="Armada's programs, already built.")
 @click.option("--checkout", required=True, help="The checkout that they are of.")
-def main(bin_: str, checkout: str) -> None:
-    failed = [kind for kind in KINDS if not _verified(kind, bin_, checkout)]
+@click.option("--kubeconfig", default="", help="A Kubernetes to run all of it on, too.")
+def main(bin_: str, checkout: str, kubeconfig: str) -> None:
+    there = kinds(kubeconfig)
+    failed = [kind for kind in there if not _verified(kind, bin_, checkout, kubeconfig)]
     if failed:
         raise click.ClickException(f"a test failed, or none ran: {', '.join(failed)}")
 
 
-def _verified(kind: Kind, bin_: str, checkout: str) -> bool:
-    with armada(kind, bin=bin_, checkout=checkout) as (state, stack):
+def _verified(kind: Kind, bin_: str, checkout: str, kubeconfig: str) -> bool:
+    with armada(kind, bin=bin_, checkout=checkout, kubeconfig=kubeconfig) as (state, stack):
         env = {**os.environ, **environment(stack, state, "")}
         report = str(state / "report.xml")
         chosen = ("-n", "0", "-m", "live", "-k", "not nomad-live", f"--junitxml={report}")
         _run(env, "pytest", *chosen, *WHAT)
-        return _run(env, "tests.verified", TITLES[kind], stack.version, report) == 0
+        return _run(env, "tests.verified", TITLES[kind], _version(kind, stack), report) == 0
+
+
+def _version(kind: Kind, stack: Stack) -> str:
+    below = f", Kubernetes {Kubernetes(stack.kubeconfig).version()}" if kind == "no-auth" else ""
+    return stack.version + below
 
 
 def _run(env: Mapping[str, str], *words: str) -> int:

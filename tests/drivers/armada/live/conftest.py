@@ -6,6 +6,7 @@ What only one kind of it can show is skipped on the other, with the kind in the 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from batchbridge_armada import ArmadaDriver
 from batchbridge_armada.settings import ArmadaSettings
 from localdev.armada_ready import STATE_VARIABLE, settings_of
 from localdev.armada_state import Stack, load
+from tests.drivers.armada.live.kubernetes import Kubernetes
 
 REPO = Path(__file__).parents[4]
 MODEST = {"image": "busybox", "cpu": 0.1, "memory": "64M"}
@@ -79,6 +81,42 @@ def real(stack: Stack) -> Stack:
     if stack.kind == "fake-executor":
         pytest.skip("only a real executor shows it; this is a fakeexecutor")
     return stack
+
+
+@pytest.fixture(scope="session")
+def containers(real: Stack) -> Stack:
+    """One whose pods are containers."""
+    if real.kind == "processes":
+        pytest.skip("only containers show it; this is processes")
+    return real
+
+
+@pytest.fixture(scope="session")
+def kubernetes(real: Stack) -> Kubernetes:
+    """Where its pods are."""
+    if not real.kubeconfig or shutil.which("kubectl") is None:
+        pytest.skip("its Kubernetes is not known, or there is no kubectl on PATH to ask it")
+    return Kubernetes(real.kubeconfig)
+
+
+@pytest.fixture(scope="session")
+def most(kubernetes: Kubernetes) -> float:
+    """More than half of the cores of the one node."""
+    cores = kubernetes.cores()
+    if len(cores) != 1:
+        pytest.skip(f"only one node can be filled; there are {len(cores)}")
+    return cores[0] * 0.6
+
+
+@pytest.fixture
+def shared(real: Stack, request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
+    """The options of a job that sees this test's own directory."""
+    if real.kind == "processes":
+        return {}
+    if not request.getfixturevalue("kubernetes").is_here():
+        pytest.skip("its nodes are not this machine, whose directory they should see")
+    here = str(tmp_path)
+    return {"volumes": [{"path": here, "source": {"hostPath": {"path": here}}}]}
 
 
 @pytest.fixture

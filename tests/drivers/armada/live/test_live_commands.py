@@ -10,19 +10,12 @@ from batchbridge import Client
 from batchbridge.model import Cause, JobState
 from batchbridge_armada import ArmadaDriver
 
-HUNGRY = ["python3", "-c", "import time; kept = b'x' * 300_000_000; time.sleep(600)"]
+HUNGRY = "kept=$(head -c 300000000 /dev/zero | tr '\\0' x); sleep 600"
 
 
 @pytest.fixture(autouse=True)
 def _real(real):
     """On nothing else."""
-
-
-@pytest.fixture
-def processes(stack):
-    """Where what a container may use is enforced by what these tests know."""
-    if stack.kind != "processes":
-        pytest.skip(f"only {stack.kind} says how it enforces limits")
 
 
 def ended(job):
@@ -57,12 +50,10 @@ def test_an_image_without_a_name_is_the_image_s_fault(submit):
     assert "InvalidImageName" in job.record.message
 
 
-@pytest.mark.usefixtures("processes")
 def test_too_much_memory_is_oom(submit):
     assert ended(submit(HUNGRY))[:2] == (JobState.FAILED, Cause.OOM)
 
 
-@pytest.mark.usefixtures("processes")
 def test_too_much_disk_is_evicted(submit):
     job = submit("head -c 40000000 /dev/zero > big; exec sleep 600", disk="10M")
     assert ended(job)[:2] == (JobState.FAILED, Cause.EVICTED)
@@ -90,7 +81,6 @@ def test_more_than_one_answer_s_output_is_read_whole(submit):
     assert b"".join(data for data, _ in pieces(job)) == f"{line}\n".encode() * 28_000
 
 
-@pytest.mark.usefixtures("processes")
 def test_no_line_is_lost_or_told_twice_when_binoculars_is_restarted(submit, restart):
     job = submit("i=0; while [ $i -lt 100 ]; do echo line $i; sleep 0.1; i=$((i+1)); done")
     lines = pieces(job)
@@ -107,10 +97,10 @@ def test_the_output_of_a_job_that_ended_is_read_by_another(submit, settings):
         assert b"".join(chunk.data for chunk in another.attach(job.ref).logs()) == b"kept\n"
 
 
-@pytest.mark.usefixtures("processes")
-def test_a_cancelled_command_is_asked_to_end(submit, tmp_path):
+def test_a_cancelled_command_is_asked_to_end(submit, shared, tmp_path):
     asked = tmp_path / "asked"
-    job = submit(f"trap 'touch {asked}; exit' TERM; echo up; while :; do sleep 0.1; done")
+    command = f"trap 'touch {asked}; exit' TERM; echo up; while :; do sleep 0.1; done"
+    job = submit(command, options=shared)
     assert next(pieces(job))[0] == b"up\n"
     job.cancel()
     assert ended(job)[:2] == (JobState.CANCELLED, Cause.CANCELLED)

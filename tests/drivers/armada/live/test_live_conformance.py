@@ -35,9 +35,8 @@ class TestArmada(DriverConformance):
         return {**MODEST, "options": {"priority_class": "armada-preemptible"}}
 
     @pytest.fixture
-    def crowd(self, stack):
-        """More than half of the one node's cores."""
-        return {"cpu": 9} if stack.kind == "processes" else pytest.skip("which size is not known")
+    def crowd(self, most):
+        return {"cpu": most}
 
     @pytest.fixture
     def lines(self):

@@ -9,8 +9,6 @@ from uuid import uuid4
 
 import grpc
 import pytest
-import requests
-import yaml
 
 from batchbridge.model import Cause, JobSpec, JobState
 from batchbridge_armada.protocol import job_pb2, job_pb2_grpc
@@ -24,30 +22,8 @@ INGRESSES = "/apis/networking.k8s.io/v1/ingresses"
 
 
 @pytest.fixture(autouse=True)
-def _processes(real):
-    """Where pods are processes here, and their Kubernetes can be asked."""
-    if real.kind != "processes":
-        pytest.skip(f"only processes have a Kubernetes of ours; this is {real.kind}")
-
-
-class Kubernetes:
-    """The one whose pods are processes."""
-
-    def __init__(self, state):
-        config = yaml.safe_load((state / "kubeconfig").read_text())
-        self._address = config["clusters"][0]["cluster"]["server"]
-
-    def create(self, path, value):
-        answer = requests.post(self._address + path, json=value, timeout=10)
-        answer.raise_for_status()
-
-    def items(self, path):
-        return requests.get(self._address + path, timeout=10).json()["items"]
-
-
-@pytest.fixture
-def kubernetes(state):
-    return Kubernetes(state)
+def _real(real):
+    """On nothing else."""
 
 
 def until(holds, patience=60):
@@ -114,11 +90,11 @@ def test_a_job_is_found_by_what_another_system_calls_it(stack, submit):
         until(lambda: job.ref.id in stub.GetJobStatusUsingExternalJobUri(ask).job_states)
 
 
-def test_a_cancelled_command_that_does_not_listen_has_its_grace(client, submit, tmp_path):
+def test_a_cancelled_command_that_does_not_listen_has_its_grace(client, submit, shared, tmp_path):
     beat = tmp_path / "beat"
     job = submit(
         f"trap '' TERM; echo up; while :; do date +%s.%N > {beat}; sleep 0.1; done",
-        options={"grace": 2},
+        options={"grace": 2, **shared},
     )
     assert next(chunk.data for chunk in job.logs() if chunk.data) == b"up\n"
     job.cancel()
@@ -141,11 +117,10 @@ def test_a_gang_whose_member_fails_is_ended(client):
     assert second.wait(timeout=120).state is JobState.CANCELLED
 
 
-def test_the_priority_of_a_job_that_waits_is_changed(client, submit):
-    """More than half of the one node's cores each: one waits."""
-    first = submit(lasting(600), cpu=9)
+def test_the_priority_of_a_job_that_waits_is_changed(client, submit, most):
+    first = submit(lasting(600), cpu=most)
     running(first)
-    low, high = (submit(cpu=9, options={"priority": 10}) for _ in range(2))
+    low, high = (submit(cpu=most, options={"priority": 10}) for _ in range(2))
     client.reprioritise([high], 1)
     first.cancel()
     ends = [job.result(timeout=120).finished_at for job in (high, low)]

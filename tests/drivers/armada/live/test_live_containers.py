@@ -1,0 +1,199 @@
+"""What only containers show: images, volumes, users, containers beside ours, traffic."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+import requests
+
+from batchbridge.model import Cause, JobState
+from tests.drivers.armada.live.test_live_any import running
+
+DEFAULT = "/api/v1/namespaces/default"
+PRIVATE = "BATCHBRIDGE_LIVE_ARMADA_PRIVATE"
+"""Names ``IMAGE SECRET``: an image that is pulled with that secret of Kubernetes' alone."""
+
+
+@pytest.fixture(autouse=True)
+def _containers(containers):
+    """On nothing else."""
+
+
+@pytest.fixture
+def private():
+    if not os.environ.get(PRIVATE):
+        pytest.skip(f"{PRIVATE} names no image")
+    return os.environ[PRIVATE].split()
+
+
+def output(job):
+    text = b"".join(chunk.data for chunk in job.logs()).decode()
+    assert job.wait(timeout=120).state is JobState.SUCCEEDED, job.record
+    return text
+
+
+def until(holds, patience=60):
+    deadline = time.monotonic() + patience
+    while not (found := holds()):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    return found
+
+
+def volume(path, **source):
+    return {"path": path, "source": source}
+
+
+@contextmanager
+def made(kubernetes, kind, **content):
+    """The name of an object of that kind with that content, which is there meanwhile."""
+    name, place = f"live-{uuid4().hex}", f"{DEFAULT}/{kind.lower()}s"
+    value = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, **content}
+    kubernetes.create(place, value)
+    try:
+        yield name
+    finally:
+        kubernetes.delete(f"{place}/{name}")
+
+
+# -- images ----------------------------------------------------------------------------------
+
+
+def test_a_command_has_the_programs_and_the_files_of_its_image(submit):
+    assert output(submit("busybox | head -n 1; ls /")).startswith("BusyBox v")
+
+
+def test_an_image_that_is_not_there_is_told_in_the_words_of_the_kubelet(submit):
+    image = f"busybox:{uuid4().hex}"
+    record = submit(image=image).wait(timeout=300)
+    assert (record.state, record.cause) == (JobState.FAILED, Cause.IMAGE)
+    assert f'Failed to pull image "{image}"' in record.message
+    assert "not found" in record.message
+
+
+def test_a_private_image_is_pulled_with_its_secret_alone(submit, private):
+    image, secret = private
+    record = submit(image=image).wait(timeout=300)
+    assert (record.state, record.cause) == (JobState.FAILED, Cause.IMAGE)
+    job = submit("echo pulled", image=image, options={"image_pull_secrets": [secret]})
+    assert output(job) == "pulled\n"
+
+
+# -- the pod ---------------------------------------------------------------------------------
+
+
+def test_secrets_and_settings_of_kubernetes_are_files(submit, kubernetes):
+    with (
+        made(kubernetes, "Secret", stringData={"key": "hidden"}) as secret,
+        made(kubernetes, "ConfigMap", data={"place": "berlin"}) as config,
+    ):
+        volumes = [
+            volume("/secret", secret={"secretName": secret}),
+            volume("/config", configMap={"name": config}) | {"read_only": True},
+        ]
+        job = submit("cat /secret/key; echo; cat /config/place", options={"volumes": volumes})
+        assert output(job) == "hidden\nberlin\n"
+
+
+def test_memory_is_a_volume(submit):
+    shm = volume("/dev/shm", emptyDir={"medium": "Memory", "sizeLimit": "8Mi"})
+    job = submit("df -P /dev/shm | tail -n 1", options={"volumes": [shm]})
+    assert re.match(r"tmpfs +8192 ", output(job))
+
+
+def test_a_directory_of_the_node_outlives_the_job(submit, shared, tmp_path):
+    assert output(submit(f"echo kept > {tmp_path}/file", options=shared)) == ""
+    assert (tmp_path / "file").read_text() == "kept\n"
+
+
+def test_a_volume_that_is_not_there_keeps_the_job_pending(submit):
+    gone = volume("/gone", configMap={"name": f"gone-{uuid4().hex}"})
+    job = submit(start_timeout=10, options={"volumes": [gone]})
+    assert job.wait(timeout=120).cause is Cause.START_ERROR
+
+
+def test_a_user_without_rights_runs_the_command(submit):
+    pod = {
+        "securityContext": {"runAsUser": 1234, "runAsGroup": 99, "runAsNonRoot": True},
+        "containers": [{"securityContext": {"readOnlyRootFilesystem": True}}],
+    }
+    job = submit('id -u; id -g; touch /file || echo "no"', options={"pod": pod})
+    assert output(job).splitlines()[:2] == ["1234", "99"]
+    assert "no\n" in output(job)
+
+
+def test_an_init_container_goes_before_and_a_sidecar_ends_after(submit):
+    """The command waits for the first, and the job ends with the command."""
+    at = [{"name": "both", "mountPath": "/both"}]
+    small = {"cpu": "10m", "memory": "16Mi"}
+    beside = {"image": "busybox", "volumeMounts": at, "resources": {"limits": small}}
+    beside["resources"]["requests"] = small
+    pod = {
+        "volumes": [{"name": "both", "emptyDir": {}}],
+        "initContainers": [
+            {"name": "before", "command": ["sh", "-c", "echo before > /both/file"], **beside}
+        ],
+        "containers": [
+            {"name": "main", "volumeMounts": at},
+            {"name": "beside", "command": ["sh", "-c", "echo not ours; exit 0"], **beside},
+        ],
+    }
+    job = submit("cat /both/file; exit 3", options={"pod": pod})
+    assert b"".join(chunk.data for chunk in job.logs()) == b"before\n"
+    record = job.wait(timeout=120)
+    assert (record.cause, record.exit_code) == (Cause.EXIT_CODE, 3)
+
+
+def test_the_node_s_own_processes_can_be_seen_where_a_template_says_so(submit):
+    job = submit("ps | grep -c kubelet", options={"pod": {"hostPID": True}})
+    assert int(output(job)) >= 1
+
+
+def test_what_a_command_leaves_behind_ends_with_it(submit):
+    job = submit("sleep 600 & echo done")
+    assert output(job) == "done\n"
+
+
+# -- traffic ---------------------------------------------------------------------------------
+
+
+def test_a_service_leads_to_the_command(submit, kubernetes):
+    if not kubernetes.is_here():
+        pytest.skip("its pods' addresses are not this machine's")
+    serve = "echo well > /tmp/index.html; exec httpd -f -p 8080 -h /tmp"
+    job = submit(serve, options={"services": [{"ports": [8080]}]})
+    running(job)
+    slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+
+    def ready():
+        ours = (s for s in kubernetes.items(slices) if job.ref.id in s["metadata"]["name"])
+        return [
+            address
+            for one in ours
+            for end in one.get("endpoints") or ()
+            if end["conditions"].get("ready")
+            for address in end["addresses"]
+        ]
+
+    (address,) = until(ready)
+    assert requests.get(f"http://{address}:8080/index.html", timeout=10).text == "well\n"
+    job.cancel()
+
+
+# -- output ----------------------------------------------------------------------------------
+
+
+def test_a_long_line_is_one_line(submit):
+    """What runs containers keeps a line in pieces of 16 KiB."""
+    assert output(submit("head -c 100000 /dev/zero | tr '\\0' x; echo; echo end")) == (
+        f"{'x' * 100_000}\nend\n"
+    )
+
+
+def test_output_without_a_line_end_is_told(submit):
+    assert output(submit("printf rest")).removesuffix("\n") == "rest"

@@ -7,7 +7,6 @@ on that too. In what a command is said to print, ``…`` stands for anything.
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,80 +16,51 @@ from pathlib import Path
 import pytest
 import yaml
 
-from batchbridge.fields import describe
 from batchbridge.model import JobSpec, Submission
 from batchbridge_armada import ArmadaDriver
-from batchbridge_armada import settings as armada_settings
-from batchbridge_armada.settings import ArmadaOptions, ArmadaSettings
+from batchbridge_armada.settings import (
+    ArmadaOptions,
+    ArmadaSettings,
+    Ingress,
+    SecretKey,
+    Service,
+    Toleration,
+    Volume,
+)
 from localdev.armada_ready import PROFILE, STATE_VARIABLE, profile
 from localdev.armada_state import Stack, load
 from metaflow_extensions.batchbridge.plugins.engines import ARMADA
 from tests.drivers.armada.server import Armada
-from tests.test_nomad_page import FENCED, Reader, default_of, is_printed, shown, table, type_of
+from tests.pages import (
+    Page,
+    Reader,
+    decorator_table,
+    first_line,
+    nested_table,
+    options_table,
+    settings_table,
+)
 
-PAGE = Path(__file__).parents[1] / "docs" / "armada.md"
-NESTED = ("Toleration", "Volume", "SecretKey", "Service", "Ingress")
+REPO = Path(__file__).parents[1]
+PAGE = Page(REPO / "docs" / "armada.md")
 QUEUE = "batchbridge"
 SITE = ArmadaDriver.Settings(queue=QUEUE)
 
 
-def blocks(kind: str) -> list[str]:
-    """The fenced blocks of that kind."""
-    return [text for its, text in FENCED.findall(PAGE.read_text()) if its == kind]
-
-
 # -- the tables ------------------------------------------------------------------------------
 
-
-def settings_table() -> str:
-    rows = [[f"`{f.name}`", type_of(f), default_of(f), f.help] for f in describe(ArmadaSettings)]
-    return table(["setting", "is", "default", ""], rows)
-
-
-def options_table() -> str:
-    rows = [[f"`{f.name}`", type_of(f), default_of(f), f.help] for f in describe(ArmadaOptions)]
-    return table(["option", "is", "default", ""], rows)
-
-
-def nested_table() -> str:
-    rows = []
-    for name in NESTED:
-        cls = getattr(armada_settings, name)
-        fields = ", ".join(
-            f"`{f.name}`" + (f" ({given})" if (given := default_of(f)) else "")
-            for f in describe(cls)
-        )
-        rows.append([name, fields, cls.__doc__.splitlines()[0]])
-    return table(["each", "has, with its default", ""], rows)
-
-
-def decorator_table() -> str:
-    rows = [
-        [
-            f"`{a.name}`" if a.name else "",
-            a.kind,
-            f"`METAFLOW_ARMADA_{a.config}`" if a.config else "",
-            a.help.replace("``", "`"),
-        ]
-        for a in ARMADA.attributes
-    ]
-    return table(["attribute", "is", "variable", ""], rows)
-
-
 TABLES = {
-    "settings": settings_table,
-    "options": options_table,
-    "nested": nested_table,
-    "decorator": decorator_table,
+    "settings": settings_table(ArmadaSettings),
+    "options": options_table(ArmadaOptions),
+    "nested": nested_table((Toleration, Volume, SecretKey, Service, Ingress)),
+    "decorator": decorator_table(ARMADA),
 }
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_tables_are_what_the_code_says(name: str) -> None:
-    """Paste what the function returns where this fails."""
-    found = re.search(rf"<!-- {name} -->\n(.*?)\n\n", PAGE.read_text(), re.S)
-    assert found is not None
-    assert found[1] == TABLES[name]()
+    """Paste what the code says where this fails."""
+    assert PAGE.table(name) == TABLES[name]
 
 
 # -- the commands ----------------------------------------------------------------------------
@@ -130,16 +100,14 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
 def reader(stack: Stack, tmp_path: Path) -> Reader:
     """Somebody for whom ``localdev/armada up processes`` has been done."""
     (tmp_path / "localdev.toml").write_text(profile(stack))
-    (pod,) = [text for text in blocks("yaml") if text.startswith("# pod.yaml")]
+    (pod,) = [text for text in PAGE.blocks("yaml") if text.startswith("# pod.yaml")]
     (tmp_path / "pod.yaml").write_text(pod)
     return Reader(tmp_path)
 
 
-@pytest.mark.parametrize("console", blocks("console"), ids=lambda text: text.splitlines()[0])
+@pytest.mark.parametrize("console", PAGE.blocks("console"), ids=first_line)
 def test_commands_print_what_is_said(console: str, reader: Reader) -> None:
-    said = shown(console)
-    for command, printed in zip(said, reader.does(list(said)), strict=True):
-        assert is_printed(said[command], printed), f"$ {command}\n{printed}"
+    reader.check(console)
 
 
 def flow(stack: Stack, reader: Reader, program: Path) -> str:
@@ -169,7 +137,7 @@ def flow(stack: Stack, reader: Reader, program: Path) -> str:
 
 @pytest.mark.timeout(600)  # eight jobs, of several processes each
 def test_the_flow_runs(stack: Stack, reader: Reader) -> None:
-    (text,) = blocks("python")
+    (text,) = PAGE.blocks("python")
     (reader.home / "flow.py").write_text(text)
     printed = flow(stack, reader, reader.home / "flow.py")
     for line in ("submitted", "running", "succeeded", "['NORTH', 'SOUTH']"):
@@ -178,14 +146,14 @@ def test_the_flow_runs(stack: Stack, reader: Reader) -> None:
 
 @pytest.mark.timeout(600)
 def test_the_example_runs(stack: Stack, reader: Reader) -> None:
-    printed = flow(stack, reader, PAGE.parents[1] / "examples" / "armada_flow.py")
+    printed = flow(stack, reader, REPO / "examples" / "armada_flow.py")
     assert "primes: 9592 (seq, factor, awk, wc say 9592)" in printed, printed
 
 
 # -- the data --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", blocks("yaml"), ids=lambda text: text.splitlines()[0])
+@pytest.mark.parametrize("text", PAGE.blocks("yaml"), ids=first_line)
 def test_jobs_in_files_can_be_asked_of_armada(text: str) -> None:
     found = yaml.safe_load(text)
     pod = {"command": "true", "image": "busybox", "options": {"pod": found}}
@@ -195,18 +163,16 @@ def test_jobs_in_files_can_be_asked_of_armada(text: str) -> None:
         ArmadaDriver(SITE).render(Submission("key", spec, "set", "user"))
 
 
-@pytest.mark.parametrize("text", blocks("toml"), ids=lambda text: text.splitlines()[0])
+@pytest.mark.parametrize("text", PAGE.blocks("toml"), ids=first_line)
 def test_profiles_are_read(text: str, reader: Reader) -> None:
-    (reader.home / "localdev.toml").write_text(text)
-    (printed,) = reader.does([f"batchbridge config {text[9 : text.index(']')]}"])
-    assert "example.com" in printed, printed
+    reader.check_profile(text, "example.com")
 
 
 def test_the_profile_is_the_one_that_localdev_writes() -> None:
-    assert f"--profile {PROFILE} " in PAGE.read_text()
+    assert f"--profile {PROFILE} " in PAGE.text
 
 
 def test_every_cause_is_on_the_page() -> None:
-    ends = PAGE.read_text().partition("## What an end means")[2].partition("\n## ")[0]
+    ends = PAGE.text.partition("## What an end means")[2].partition("\n## ")[0]
     for cause in ("OOM", "EVICTED", "TIMEOUT", "PREEMPTED", "REJECTED", "IMAGE", "START_ERROR"):
         assert cause in ends

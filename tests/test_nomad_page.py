@@ -6,95 +6,47 @@ is said to print, ``…`` stands for anything.
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from batchbridge.fields import FieldHelp, describe
 from batchbridge.model import JobSpec, Submission
 from batchbridge_nomad import NomadDriver
-from batchbridge_nomad import settings as nomad_settings
-from batchbridge_nomad.settings import NomadOptions, NomadSettings
+from batchbridge_nomad.settings import (
+    Affinity,
+    Constraint,
+    NomadOptions,
+    NomadSettings,
+    Port,
+    Spread,
+    Volume,
+)
 from metaflow_extensions.batchbridge.plugins.engines import NOMAD
-from metaflow_extensions.batchbridge.plugins.tables import Attribute, Told
+from metaflow_extensions.batchbridge.plugins.tables import Told
 from tests.drivers.nomad.agent import Agent, node
 from tests.drivers.nomad.agent.answers import Answer, found
 from tests.metaflow.engines import nomad_of_localdev
+from tests.pages import (
+    Page,
+    Reader,
+    decorator_table,
+    first_line,
+    nested_table,
+    options_table,
+    settings_table,
+    table,
+)
 
-PAGE = Path(__file__).parents[1] / "docs" / "nomad.md"
+PAGE = Page(Path(__file__).parents[1] / "docs" / "nomad.md")
 PROFILE = "localdev-nomad"
-FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
-
-
-def blocks(kind: str) -> list[str]:
-    """The fenced blocks of that kind."""
-    return [text for its, text in FENCED.findall(PAGE.read_text()) if its == kind]
-
-
-# -- the tables ------------------------------------------------------------------------------
-
-Rows = Sequence[Sequence[str]]
-NESTED = ("Constraint", "Affinity", "Spread", "Volume", "Port")
 SITE = NomadDriver.Settings()
 
 
-def table(head: Sequence[str], rows: Rows) -> str:
-    """A table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def type_of(field: FieldHelp) -> str:
-    return field.type.replace("|", "or")
-
-
-def default_of(field: FieldHelp) -> str:
-    if field.required:
-        return "required"
-    return "" if field.default in (None, "", (), {}) else f"`{field.default}`".lower()
-
-
-def settings_table() -> str:
-    rows = [
-        [f"`{f.name}`", type_of(f), default_of(f), f"`{f.env}`" if f.env else "", f.help]
-        for f in describe(NomadSettings)
-    ]
-    return table(["setting", "is", "default", "variable", ""], rows)
-
-
-def options_table() -> str:
-    rows = [[f"`{f.name}`", type_of(f), default_of(f), f.help] for f in describe(NomadOptions)]
-    return table(["option", "is", "default", ""], rows)
-
-
-def nested_table() -> str:
-    rows = []
-    for name in NESTED:
-        cls = getattr(nomad_settings, name)
-        fields = ", ".join(
-            f"`{f.name}`" + (f" ({given})" if (given := default_of(f)) else "")
-            for f in describe(cls)
-        )
-        rows.append([name, fields, cls.__doc__.splitlines()[0]])
-    return table(["each", "has, with its default", ""], rows)
-
-
-def decorator_table() -> str:
-    def row(attribute: Attribute) -> list[str]:
-        name = f"`{attribute.name}`" if attribute.name else ""
-        variable = f"`METAFLOW_NOMAD_{attribute.config}`" if attribute.config else ""
-        return [name, attribute.kind, variable, attribute.help.replace("``", "`")]
-
-    return table(["attribute", "is", "variable", ""], [row(a) for a in NOMAD.attributes])
+# -- the tables ------------------------------------------------------------------------------
 
 
 def asked_of_nomad(told: Told) -> str:
@@ -122,20 +74,18 @@ def cpu_table() -> str:
 
 
 TABLES = {
-    "settings": settings_table,
-    "options": options_table,
-    "nested": nested_table,
-    "decorator": decorator_table,
-    "cpu": cpu_table,
+    "settings": settings_table(NomadSettings, variables=True),
+    "options": options_table(NomadOptions),
+    "nested": nested_table((Constraint, Affinity, Spread, Volume, Port)),
+    "decorator": decorator_table(NOMAD),
+    "cpu": cpu_table(),
 }
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_tables_are_what_the_code_says(name: str) -> None:
-    """Paste what the function returns where this fails."""
-    found = re.search(rf"<!-- {name} -->\n(.*?)\n\n", PAGE.read_text(), re.S)
-    assert found is not None
-    assert found[1] == TABLES[name]()
+    """Paste what the code says where this fails."""
+    assert PAGE.table(name) == TABLES[name]
 
 
 # -- the commands ----------------------------------------------------------------------------
@@ -162,45 +112,12 @@ TEMPLATE: dict[str, Any] = {
 }
 """What a real Nomad makes of the page's template, but for what it says nothing of."""
 
-END = "-- end of output --\n"
-
-
-@dataclass(frozen=True)
-class Reader:
-    """Who follows the page, in a directory of their own."""
-
-    home: Path
-
-    @property
-    def env(self) -> dict[str, str]:
-        return {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "HOME": str(self.home),
-            "USER": "reader",
-            "BATCHBRIDGE_CONFIG": str(self.home / "localdev.toml"),
-            "METAFLOW_NOMAD_DRIVER": "raw_exec",
-        }
-
-    def does(self, commands: Sequence[str]) -> list[str]:
-        """What each prints, errors too; ``$?`` is the exit code of the one before."""
-        keep = f"code=$?; printf %s '{END}'"
-        script = "\n".join(f"(exit $code); {command}\n{keep}" for command in commands)
-        done = subprocess.run(
-            ["bash", "-c", f"code=0\n{script}"],
-            cwd=self.home,
-            env=self.env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        return done.stdout.split(END)[:-1]
-
 
 class Small(Agent):
     """It has no parser: of templates it knows the page's."""
 
     def parsed(self, hcl: str) -> Answer:
-        assert [hcl] == blocks("hcl")
+        assert [hcl] == PAGE.blocks("hcl")
         return found(TEMPLATE)
 
 
@@ -227,41 +144,18 @@ def reader(address: str, tmp_path: Path) -> Reader:
     profile = f"[profile.{PROFILE}]\nbackend = 'nomad'\naddress = '{address}'\n"
     options = f"[profile.{PROFILE}.options]\ndriver = 'raw_exec'\n"
     (tmp_path / "localdev.toml").write_text(profile + options)
-    (tmp_path / "job.hcl").write_text(*blocks("hcl"))
+    (tmp_path / "job.hcl").write_text(*PAGE.blocks("hcl"))
     return Reader(tmp_path)
 
 
-def shown(console: str) -> dict[str, str]:
-    """Command -> what it is said to print."""
-    parts = [part.partition("\n") for part in re.split(r"^\$ ", console, flags=re.M)[1:]]
-    return {command: said for command, _, said in parts if not command.startswith("eval ")}
-
-
-def is_printed(said: str, printed: str) -> bool:
-    """Whether each line that is said is there, and, unless one is ``…``, no other.
-
-    Their order is not looked at: standard output and error arrive as they like.
-    """
-    lines = said.splitlines()
-    found = all(re.search(f"^{pattern(line)}$", printed, re.M) for line in lines)
-    return found and ("…" in lines or len(lines) == len(printed.splitlines()))
-
-
-def pattern(line: str) -> str:
-    """What a line means: ``…`` is anything, a time any time."""
-    return re.sub(r"\d\d:\d\d:\d\d", r"[\\d:]{8}", re.escape(line).replace("…", ".*"))
-
-
-@pytest.mark.parametrize("console", blocks("console"), ids=lambda text: text.splitlines()[0])
+@pytest.mark.parametrize("console", PAGE.blocks("console"), ids=first_line)
 def test_commands_print_what_is_said(console: str, reader: Reader) -> None:
-    said = shown(console)
-    for command, printed in zip(said, reader.does(list(said)), strict=True):
-        assert is_printed(said[command], printed), f"$ {command}\n{printed}"
+    reader.check(console)
 
 
 def test_the_flow_runs(address: str, reader: Reader, tmp_path: Path) -> None:
     """A step that is asked for less than @resources says gets less."""
-    (flow,) = blocks("python")
+    (flow,) = PAGE.blocks("python")
     (tmp_path / "flow.py").write_text(flow)
     (printed,) = reader.does([f"METAFLOW_NOMAD_ADDRESS={address} python flow.py run"])
     assert "['NORTH', 'SOUTH']" in printed, printed
@@ -271,15 +165,13 @@ def test_the_flow_runs(address: str, reader: Reader, tmp_path: Path) -> None:
 # -- the data --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", blocks("yaml"), ids=lambda text: text.splitlines()[0])
+@pytest.mark.parametrize("text", PAGE.blocks("yaml"), ids=first_line)
 def test_jobs_in_files_can_be_asked_of_nomad(text: str) -> None:
     for form in yaml.safe_load(text):
         spec = JobSpec.parse(form)
         NomadDriver(SITE).render(Submission("key", spec, "set", "user"))
 
 
-@pytest.mark.parametrize("text", blocks("toml"), ids=lambda text: text.splitlines()[0])
+@pytest.mark.parametrize("text", PAGE.blocks("toml"), ids=first_line)
 def test_profiles_are_read(text: str, reader: Reader) -> None:
-    (reader.home / "localdev.toml").write_text(text)
-    (printed,) = reader.does([f"batchbridge config {text[9 : text.index(']')]}"])
-    assert "nomad.example.com" in printed, printed
+    reader.check_profile(text, "nomad.example.com")

@@ -63,7 +63,16 @@ def page(lines: Sequence[LogLine], cursor: Cursor, *, ended: bool) -> LogPage:
         skipped = replace(cursor, stamp=_next_second(lines[-1].stamp), count=0)
         return LogPage(b"", str(skipped), truncated=True)
     data = b"".join(line.text + b"\n" for line in news)
-    return LogPage(data, str(_moved(cursor, news)), eof=ended and not news)
+    gone = _rotated(lines, cursor)
+    return LogPage(data, str(_moved(cursor, news)), eof=ended and not news, truncated=gone)
+
+
+def _rotated(lines: Sequence[LogLine], cursor: Cursor) -> bool:
+    """Whether the line that was told last is gone, and so may be what was written after it.
+
+    A node begins a file anew when it is some 10 MB long, and Kubernetes reads the newest alone.
+    """
+    return bool(lines and cursor.count) and order(lines[0].stamp) > order(cursor.stamp)
 
 
 def after(lines: Sequence[LogLine], cursor: Cursor) -> list[LogLine]:

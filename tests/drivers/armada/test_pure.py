@@ -54,6 +54,14 @@ def test_each_line_is_told_once_and_in_order_however_many_share_a_time(written, 
     assert read(lines, [*sorted(looks), len(lines)]) == [one.text for one in lines]
 
 
+def test_lines_that_went_with_an_older_file_are_told_to_be_missing():
+    first = logs.page([line(1, b"a")], Cursor(), ended=False)
+    rotated = logs.page([line(1, b"c", "5")], Cursor.parse(first.cursor), ended=False)
+    assert (first.truncated, rotated.data, rotated.truncated) == (False, b"c\n", True)
+    on = logs.page([line(1, b"c", "5"), line(2, b"d")], Cursor.parse(rotated.cursor), ended=False)
+    assert (on.data, on.truncated) == (b"d\n", False)
+
+
 def test_trailing_zeros_make_no_other_time():
     first = logs.page([line(1, b"a", "100000000")], Cursor(), ended=False)
     again = [LogLine("2026-11-21T10:00:01.1Z", b"a"), line(1, b"b", "100000001")]

@@ -197,3 +197,17 @@ def test_a_long_line_is_one_line(submit):
 
 def test_output_without_a_line_end_is_told(submit):
     assert output(submit("printf rest")).removesuffix("\n") == "rest"
+
+
+@pytest.mark.slow
+def test_output_that_a_node_keeps_no_longer_is_said_to_be_lost(submit):
+    """30 MB: of a file that has more than 10 a node begins another, and Kubernetes reads that."""
+    block = f"seq $((i * 10000)) $((i * 10000 + 9999)) | sed 's/$/ {'x' * 90}/'; sleep 1"
+    job = submit(f"i=0; while [ $i -lt 30 ]; do {block}; i=$((i+1)); done", cpu=0.5)
+    expected = 0
+    for chunk in job.logs():
+        numbers = [int(line.split()[0]) for line in chunk.data.splitlines()]
+        assert chunk.truncated or not numbers or numbers[0] == expected
+        assert numbers == list(range(numbers[0], numbers[-1] + 1) if numbers else ())
+        expected = numbers[-1] + 1 if numbers else expected
+    assert expected == 300_000

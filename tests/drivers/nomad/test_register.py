@@ -48,12 +48,10 @@ def test_a_refused_job_says_what_would_help(httpserver, driver, words, remedy):
     assert remedy in receipt.error.remedy
 
 
-def test_nomads_warnings_are_told(httpserver, driver):
-    warning = "1 warning:\n\n* Memory oversubscription is not enabled"
-    httpserver.expect_request("/v1/jobs").respond_with_json({"Warnings": warning})
-    (receipt,) = driver.submit([submission()])
-    expected = "Nomad warns: 1 warning: * Memory oversubscription is not enabled"
-    assert receipt.notes == (expected,)
+def test_nomads_warnings_are_told(nomad_driver):
+    (receipt,) = nomad_driver.submit([submission(options={"memory_max": "1G"})])
+    (note,) = receipt.notes
+    assert note.startswith("Nomad warns: 1 warning: * Memory oversubscription is not enabled; Task")
 
 
 def test_what_of_a_template_does_not_stand_is_told(httpserver, driver):

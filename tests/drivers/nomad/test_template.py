@@ -136,15 +136,11 @@ def test_what_is_not_one_batch_job_is_refused(fields):
     assert caught.value.remedy
 
 
-def test_it_is_a_file_or_the_text_itself(tmp_path):
-    file = tmp_path / "job.json"
-    file.write_text(json.dumps(SITES))
-    assert template.decoded(template.text_of(str(file))) == SITES
-    assert template.decoded(template.text_of(json.dumps(SITES))) == SITES
+def test_a_template_is_json_or_hcl():
+    assert template.decoded(json.dumps(SITES)) == SITES
     assert template.decoded('job "x" {}') is None
 
 
-@pytest.mark.parametrize("option", ["/no/such/file", "{broken"])
-def test_a_template_that_cannot_be_read(option):
-    with pytest.raises(SpecError, match=r"options\.template"):
-        template.decoded(template.text_of(option))
+def test_a_template_that_is_broken():
+    with pytest.raises(SpecError, match=r"options\.template is no JSON"):
+        template.decoded("{broken")

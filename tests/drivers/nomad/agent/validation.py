@@ -15,6 +15,20 @@ def errors_of(job: Object, namespaces: Collection[str]) -> list[str]:
     return [*_placing(job, namespaces)] or [*_own(filled(BLANK["job"], job))]
 
 
+def warnings_of(job: Object) -> str:
+    """What is said of a job that is taken all the same."""
+    said = [
+        "Memory oversubscription is not enabled; "
+        f'Task "{group["Name"]}.{task["Name"]}" memory_max value will be ignored. '
+        "Update the Scheduler Configuration to allow oversubscription."
+        for group in job.get("TaskGroups") or ()
+        for task in group["Tasks"]
+        if (task.get("Resources") or {}).get("MemoryMaxMB")
+    ]
+    many = "warnings" if len(said) > 1 else "warning"
+    return "\n".join([f"{len(said)} {many}:\n", *(f"* {one}" for one in said)]) if said else ""
+
+
 def listed(found: Iterable[str]) -> str:
     """Errors as Go writes several; the empty string for none."""
     lines = [f"\t* {one}\n" for one in found]

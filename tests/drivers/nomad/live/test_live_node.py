@@ -6,11 +6,19 @@ import pytest
 
 from batchbridge import Client, Job, JobState
 from localdev.nomad_admin import Admin
+from localdev.nomad_agent import admin_of
 from localdev.nomad_config import VOLUME, Agent, settings
 from tests.drivers.nomad.images import KEEP, Keeper, need_busybox, shell_root
 from tests.drivers.nomad.live.conftest import LIVE, Start, client_of
 
 pytestmark = LIVE
+OVERSUBSCRIPTION = """
+server {
+  default_scheduler_config { memory_oversubscription_enabled = true }
+}
+"""
+FILLS_MEMORY = "dd if=/dev/zero of=/dev/null bs=400M count=1"
+MORE = {"memory": "64M", "options": {"driver": "exec", "memory_max": "600M"}}
 DATA = {"volumes": [{"source": VOLUME, "path": "/data"}]}
 
 
@@ -53,3 +61,28 @@ def test_cores_are_the_jobs_alone(client: Client, admin: Admin):
     (alloc,) = admin.ask("GET", f"job/{job.ref.id}/allocations")
     found = admin.ask("GET", f"allocation/{alloc['ID']}")
     assert len(found["AllocatedResources"]["Tasks"]["main"]["Cpu"]["ReservedCores"]) == 1
+
+
+def test_memory_to_spare_is_used_where_it_may_be(start: Start):
+    agent = start(config=OVERSUBSCRIPTION)
+    with client_of(settings(agent)) as client:
+        job = client.submit(FILLS_MEMORY, **MORE)
+        assert job.notes == ()
+        assert job.result(90).state is JobState.SUCCEEDED
+    assert memory_of(job, admin_of(agent)) == {"MemoryMB": 64, "MemoryMaxMB": 600}
+
+
+def test_memory_to_spare_is_said_to_be_ignored_where_it_is(client: Client, admin: Admin):
+    job = client.submit("true", **MORE)
+    (note,) = job.notes
+    assert "Memory oversubscription is not enabled" in note
+    assert job.result(90).state is JobState.SUCCEEDED
+    assert memory_of(job, admin) == {"MemoryMB": 64, "MemoryMaxMB": 0}
+
+
+def memory_of(job: Job, admin: Admin) -> dict[str, int]:
+    """What Nomad gave it."""
+    (alloc,) = admin.ask("GET", f"job/{job.ref.id}/allocations")
+    found = admin.ask("GET", f"allocation/{alloc['ID']}")
+    memory: dict[str, int] = found["AllocatedResources"]["Tasks"]["main"]["Memory"]
+    return memory

@@ -10,7 +10,7 @@ from tests.drivers.nomad.agent.filters import keeper
 from tests.drivers.nomad.agent.routes.how import allow, current, index, missing, page, route, there
 from tests.drivers.nomad.agent.shapes import Object, alloc_stub, job_stub
 from tests.drivers.nomad.agent.state import State
-from tests.drivers.nomad.agent.validation import errors_of, listed
+from tests.drivers.nomad.agent.validation import errors_of, listed, warnings_of
 
 if TYPE_CHECKING:
     from tests.drivers.nomad.agent import Agent
@@ -30,7 +30,7 @@ def register(agent: Agent, request: Request, parts: Mapping[str, str]) -> Answer
     allow(agent, request, "register-job", job["Namespace"])
     enforced = said.get("JobModifyIndex", 0) if said.get("EnforceIndex") else None
     made = agent.cluster.register(job, enforced)
-    return written({**_evaluated(made), "Warnings": ""}, made["CreateIndex"])
+    return written({**_evaluated(made), "Warnings": warnings_of(job)}, made["CreateIndex"])
 
 
 def _evaluated(made: Object | None) -> Object:
@@ -114,7 +114,7 @@ def validate(agent: Agent, request: Request, parts: Mapping[str, str]) -> Answer
             "DriverConfigValidated": True,
             "Error": listed(wrong),
             "ValidationErrors": wrong or None,
-            "Warnings": "",
+            "Warnings": warnings_of(job),
         }
     )
 

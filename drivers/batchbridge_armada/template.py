@@ -1,19 +1,21 @@
-"""A user's own pod, under which ours is laid. Pure, but for reading its file."""
+"""A user's own pod, under which ours is laid."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from batchbridge.errors import SpecError
 from batchbridge.model import convert
+from batchbridge.templates import text_of
 
 Json = dict[str, Any]
 
 PATH = "options.pod"
+
+REMEDY = "give a pod spec as a mapping, as YAML or JSON, or a file's name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +47,14 @@ def spec_of(option: Mapping[str, Any] | str) -> Mapping[str, Any]:
     """
     if not option:
         return {}
-    found = _decoded(_text(option)) if isinstance(option, str) else option
+    found = (
+        _decoded(text_of(option, path=PATH, remedy=REMEDY)) if isinstance(option, str) else option
+    )
     if not isinstance(found, Mapping):
         raise _refused("is no pod spec")
     pod = found.get("spec") if found.get("kind") == "Pod" else found
     convert(pod, _Pod, path=PATH)
     return pod if isinstance(pod, Mapping) else {}
-
-
-def _text(option: str) -> str:
-    """The text that the option is, or that is in the file of that name."""
-    if "\n" in option or option.lstrip().startswith("{"):
-        return option
-    try:
-        return Path(option).expanduser().read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _refused(f"cannot be read: {error}") from error
 
 
 @lru_cache(maxsize=8)  # the same template for thousands of jobs
@@ -108,8 +102,4 @@ def _named_twice(theirs: Sequence[Any], all_of_it: Sequence[Any]) -> list[str]:
 
 
 def _refused(problem: str) -> SpecError:
-    return SpecError(
-        f"{PATH} {problem}",
-        path=PATH,
-        remedy="give a pod spec as a mapping, as YAML or JSON, or a file's name",
-    )
+    return SpecError(f"{PATH} {problem}", path=PATH, remedy=REMEDY)

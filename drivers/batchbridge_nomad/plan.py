@@ -9,6 +9,7 @@ from typing import Any
 from batchbridge.errors import SpecError
 from batchbridge.fields import options_from
 from batchbridge.model import Scope, Submission
+from batchbridge.templates import text_of
 from batchbridge_nomad import jobspec, template
 from batchbridge_nomad.api import Api, Place
 from batchbridge_nomad.replies import Refused
@@ -57,7 +58,7 @@ class Planner:
         """The job of a template, read and parsed once while its text stays the same."""
         if not option:
             return None
-        text = template.text_of(option)
+        text = text_of(option, path=template.PATH)
         if text not in self._bases:
             self._bases[text] = template.base(template.decoded(text) or self._parsed(place, text))
         return self._bases[text]
@@ -66,8 +67,8 @@ class Planner:
         try:
             return self._api.parse(place, text)
         except Refused as error:
-            words = f"options.template: Nomad cannot parse it: {error}"
-            raise SpecError(words, path="options.template") from error
+            words = f"{template.PATH}: Nomad cannot parse it: {error}"
+            raise SpecError(words, path=template.PATH) from error
 
 
 def options_of(submission: Submission) -> NomadOptions:

@@ -1,9 +1,8 @@
-"""A user's own job, in Nomad's words, under which ours is laid. Pure, but for reading its file."""
+"""A user's own job, in Nomad's words, under which ours is laid. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,21 +12,13 @@ from batchbridge_nomad.wire import TASK
 
 Block = dict[str, Any]
 
+PATH = "options.template"
+
 ADDED = ("Constraints", "Affinities", "Spreads", "Templates", "VolumeMounts")
 """Lists in which ours follows the template's, instead of taking its place."""
 
 NAMES = ("ID", "Name", "Type", "Count")
 """What is ours by nature, and nobody need be told of."""
-
-
-def text_of(option: str) -> str:
-    """The text that the option is, or names as a file. SpecError where it is neither."""
-    if "\n" in option or option.lstrip().startswith("{"):
-        return option
-    try:
-        return Path(option).expanduser().read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _refused(f"cannot be read: {error}") from error
 
 
 def decoded(text: str) -> Block | None:
@@ -116,4 +107,4 @@ def _said(value: Any) -> Any:
 
 
 def _refused(problem: str, remedy: str = "") -> SpecError:
-    return SpecError(f"options.template {problem}", path="options.template", remedy=remedy)
+    return SpecError(f"{PATH} {problem}", path=PATH, remedy=remedy)

@@ -144,27 +144,16 @@ def test_no_queue_at_all(armada):
         driver.scope_of(submission())
 
 
-def test_an_old_key_with_another_spec_is_a_conflict(armada, driver):
-    """Armada hands out the old job without a word; its age and its annotations tell."""
+@pytest.mark.parametrize(("age", "created"), [(3600, False), (5, None)])
+def test_a_known_key_with_another_spec_is_a_conflict(armada, driver, age, created):
+    """Armada hands out the known job without a word; its age and its annotations tell."""
     (first,) = submit(driver, submission())
     job = armada.cluster.jobs.pop(first.id)
-    job.id = ulid(time.time() - 3600)
+    job.id = ulid(time.time() - age)
     armada.cluster.jobs[job.id] = job
     armada.cluster.keys = dict.fromkeys(armada.cluster.keys, job.id)
     (same,) = submit(driver, submission())
-    assert (same.id, same.created) == (job.id, False)
-    (other,) = submit(driver, submission(command="false"))
-    assert isinstance(other.error, KeyConflict)
-
-
-def test_a_young_key_with_another_spec_is_a_conflict_too(armada, driver):
-    (first,) = submit(driver, submission())
-    job = armada.cluster.jobs.pop(first.id)
-    job.id = ulid(time.time() - 5)
-    armada.cluster.jobs[job.id] = job
-    armada.cluster.keys = dict.fromkeys(armada.cluster.keys, job.id)
-    (same,) = submit(driver, submission())
-    assert (same.id, same.created) == (job.id, None)
+    assert (same.id, same.created) == (job.id, created)
     (other,) = submit(driver, submission(command="false"))
     assert isinstance(other.error, KeyConflict)
 

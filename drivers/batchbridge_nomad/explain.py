@@ -63,7 +63,8 @@ def reasons(metrics: Metrics) -> Iterator[str]:
         lacks = "lack" if cached > 1 else "lacks"
         yield f"{_nodes(cached)} {lacks} a constraint, task driver or device"
     for what, nodes in (metrics.dimension_exhausted or {}).items():
-        yield f"{what} exhausted on {_nodes(nodes)}"
+        said = what if ":" in what else f"{what} exhausted"
+        yield f"{said} on {_nodes(nodes)}"
     for what in metrics.quota_exhausted or ():
         yield f"quota {what} reached"
 

@@ -38,6 +38,11 @@ def metrics(**fields):
             "loosen constraints",
         ),
         ({"dimension_exhausted": {"memory": 2}}, "memory exhausted on 2 nodes", "ask for less"),
+        (
+            {"dimension_exhausted": {"devices: no devices match request": 1}},
+            "devices: no devices match request on 1 node",
+            "wait for other jobs",
+        ),
         ({"quota_exhausted": ("cpu",)}, "quota cpu reached", "larger quota"),
     ],
 )

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from localdev.armada_state import Stack
+from localdev.armada_state import load
 from localdev.common import free_port
 from tests.drivers.armada.certificates import Pair
 from tests.drivers.armada.issuer import AUDIENCE, Issuer
@@ -32,22 +32,37 @@ RIGHTS = (
 
 
 @contextmanager
-def guarded(
-    state: Path, stack: Stack, folder: Path, issuer: Issuer, pair: Pair | None
-) -> Iterator[str]:
+def guarded(state: Path, folder: Path, issuer: Issuer, pair: Pair | None) -> Iterator[str]:
     """Another server of that Armada, where nobody is anonymous; over TLS with that certificate.
 
     It knows ada, who may do all, and bob, who may do nothing, and whom the issuer vouches for.
     """
+    with _another(state, "server", _own(issuer, pair), folder) as address:
+        yield address
+
+
+@contextmanager
+def strict_binoculars(state: Path, folder: Path) -> Iterator[str]:
+    """Another Binoculars of that Armada, which asks Kubernetes in the name of who asks it."""
+    with _another(state, "binoculars", {"impersonateUsers": True}, folder) as address:
+        yield address
+
+
+@contextmanager
+def _another(state: Path, name: str, changes: dict[str, Any], folder: Path) -> Iterator[str]:
+    """Another process of that program, which is told so besides; where it is."""
     port = free_port()
-    told = yaml.safe_load((state / "conf" / "server.yaml").read_text())
-    file = folder / "server.yaml"
-    file.write_text(yaml.safe_dump({**told, **_own(port, issuer, pair)}))
-    words, cwd = _command(stack)
-    log = folder / "server.log"
+    told = yaml.safe_load((state / "conf" / f"{name}.yaml").read_text())
+    ports = {"grpcPort": port, "httpPort": free_port(), "metricsPort": free_port()}
+    file, log = folder / f"{name}.yaml", folder / f"{name}.log"
+    file.write_text(yaml.safe_dump({**told, **ports, **changes}))
+    stack = load(state)  # now: what was restarted is another process
+    own = stack and stack.processes[name].find()
+    assert own
+    words = [*own.cmdline()[:-2], "--config", str(file)]
     with (
         log.open("wb") as out,
-        Popen([*words, "--config", file], cwd=cwd, stdout=out, stderr=out) as process,
+        Popen(words, cwd=own.cwd(), env=own.environ(), stdout=out, stderr=out) as process,
     ):
         try:
             _await(port, process, log)
@@ -56,16 +71,13 @@ def guarded(
             process.terminate()
 
 
-def _own(port: int, issuer: Issuer, pair: Pair | None) -> dict[str, Any]:
+def _own(issuer: Issuer, pair: Pair | None) -> dict[str, Any]:
     tls = {"enabled": True, "certPath": str(pair.cert), "keyPath": str(pair.key)} if pair else {}
     users = {
         "ada": {"password": "a", "groups": [ADMINS]},
         "bob": {"password": "b", "groups": ["guests"]},
     }
     return {
-        "grpcPort": port,
-        "httpPort": free_port(),
-        "metricsPort": free_port(),
         "grpc": {"tls": tls},
         "auth": {
             "anonymousAuth": False,
@@ -78,13 +90,6 @@ def _own(port: int, issuer: Issuer, pair: Pair | None) -> dict[str, Any]:
             "permissionGroupMapping": {right: [ADMINS] for right in RIGHTS},
         },
     }
-
-
-def _command(stack: Stack) -> tuple[list[str], Path]:
-    """What the stack's own server was started with, without its overlay."""
-    server = stack.processes["server"].find()
-    assert server is not None
-    return server.cmdline()[:-2], Path(server.cwd())
 
 
 def _await(port: int, process: Popen[bytes], log: Path) -> None:

@@ -62,9 +62,9 @@ def issuer():
 
 
 @pytest.fixture(scope="module")
-def there(state, stack, issuer, tmp_path_factory):
+def there(state, issuer, tmp_path_factory):
     folder = tmp_path_factory.mktemp("guarded")
-    with guarded(state, stack, folder, issuer, None) as address:
+    with guarded(state, folder, issuer, None) as address:
         queue = f"guarded-{uuid4().hex[:8]}"
         make_queue(address, queue)
         yield Guarded(address, issuer, queue)
@@ -182,11 +182,11 @@ def authority(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def encrypted(state, stack, issuer, authority, there, tmp_path_factory):
+def encrypted(state, issuer, authority, there, tmp_path_factory):
     """The same, over TLS; its certificate has another name than its address."""
     pair = authority.sign("server", "armada.test")
     folder = tmp_path_factory.mktemp("encrypted")
-    with guarded(state, stack, folder, issuer, pair) as address:
+    with guarded(state, folder, issuer, pair) as address:
         yield Guarded(address, issuer, there.queue)
 
 

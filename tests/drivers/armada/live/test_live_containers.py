@@ -6,12 +6,17 @@ import os
 import re
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 import requests
 
+from batchbridge import Client
+from batchbridge.errors import AuthError
 from batchbridge.model import Cause, JobState
+from batchbridge_armada import ArmadaDriver
+from tests.drivers.armada.live.doors import strict_binoculars
 from tests.drivers.armada.live.test_live_any import running
 
 DEFAULT = "/api/v1/namespaces/default"
@@ -183,6 +188,20 @@ def test_a_service_leads_to_the_command(submit, kubernetes):
     (address,) = until(ready)
     assert requests.get(f"http://{address}:8080/index.html", timeout=10).text == "well\n"
     job.cancel()
+
+
+# -- rights ----------------------------------------------------------------------------------
+
+
+def test_who_may_not_read_a_pod_s_log_is_told_so(submit, state, settings, tmp_path):
+    job = submit("echo hidden")
+    job.wait(timeout=120)
+    with strict_binoculars(state, tmp_path) as address:
+        strict = replace(settings, binoculars=address)
+        denied = pytest.raises(AuthError, match="Kubernetes does not allow this")
+        with Client(driver=ArmadaDriver(strict), journal=False) as client, denied as caught:
+            list(client.attach(job.ref).logs())
+    assert 'cannot get resource "pods/log"' in str(caught.value)
 
 
 # -- output ----------------------------------------------------------------------------------

@@ -1,12 +1,14 @@
-"""An Armada in this process, and drivers of it."""
+"""An Armada in this process, a driver of it, and a client."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from pytest_httpserver import HTTPServer
 
+from batchbridge import Client
 from batchbridge_armada import ArmadaDriver
 from tests.drivers.armada.server import Armada
 
@@ -22,11 +24,16 @@ def armada() -> Iterator[Armada]:
 
 
 @pytest.fixture
-def driver_here(armada: Armada) -> Iterator[ArmadaDriver]:
+def driver(armada: Armada) -> Iterator[ArmadaDriver]:
     settings = ArmadaDriver.Settings(address=armada.address, queue=QUEUE, binoculars=armada.address)
-    driver = ArmadaDriver(settings)
-    yield driver
-    driver.close()
+    with closing(ArmadaDriver(settings)) as driver:
+        yield driver
+
+
+@pytest.fixture
+def client(driver: ArmadaDriver) -> Iterator[Client]:
+    with Client(driver=driver, journal=False) as client:
+        yield client
 
 
 @pytest.fixture

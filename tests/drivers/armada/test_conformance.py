@@ -21,8 +21,8 @@ class TestArmada(DriverConformance):
     )
 
     @pytest.fixture
-    def driver(self, driver_here):
-        return driver_here
+    def driver(self, driver):
+        return driver
 
     @pytest.fixture
     def unreachable(self):

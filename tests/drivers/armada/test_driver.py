@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import pytest
 
-from batchbridge import Client
 from batchbridge.errors import (
     ConfigError,
     KeyConflict,
@@ -24,18 +23,6 @@ from batchbridge_armada.protocol import event_pb2
 from tests.drivers.armada.cluster import now, ulid
 from tests.drivers.armada.conftest import QUEUE
 from tests.drivers.armada.helpers import SCOPE, SET, over, ref, submission, submit
-
-
-@pytest.fixture
-def driver(driver_here):
-    return driver_here
-
-
-@pytest.fixture
-def client(driver):
-    with Client(driver=driver, journal=False) as client:
-        yield client
-
 
 # -- submitting -----------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ from contextlib import closing
 
 import pytest
 
-from batchbridge import Client
 from batchbridge.errors import LogsUnavailable
 from batchbridge.model import JobState
 from batchbridge_armada import ArmadaDriver
@@ -14,17 +13,6 @@ from batchbridge_armada.api import Api
 from batchbridge_armada.settings import ArmadaSettings
 from tests.drivers.armada.conftest import QUEUE
 from tests.drivers.armada.helpers import SET, crowd, over, ref, running, submission, submit, until
-
-
-@pytest.fixture
-def driver(driver_here):
-    return driver_here
-
-
-@pytest.fixture
-def client(driver):
-    with Client(driver=driver, journal=False) as client:
-        yield client
 
 
 def page(driver, receipt, cursor=None, *, attempt=1, ended=True):

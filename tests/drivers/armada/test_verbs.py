@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from batchbridge import Client
 from batchbridge.errors import ConfigError, SpecError
 from batchbridge.model import Cause, Gang, JobState
 from batchbridge_armada import ArmadaDriver
@@ -24,17 +23,6 @@ from tests.drivers.armada.helpers import (
 )
 
 CLASS = {"options": {"priority_class": "armada-preemptible"}}
-
-
-@pytest.fixture
-def driver(driver_here):
-    return driver_here
-
-
-@pytest.fixture
-def client(driver):
-    with Client(driver=driver, journal=False) as client:
-        yield client
 
 
 # -- cancelling -----------------------------------------------------------------------------------

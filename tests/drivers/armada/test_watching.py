@@ -8,7 +8,6 @@ from contextlib import closing
 import grpc
 import pytest
 
-from batchbridge import Client
 from batchbridge.errors import CursorExpired, TransportError
 from batchbridge.model import Cause, JobState
 from batchbridge_armada import ArmadaDriver, channel
@@ -26,17 +25,6 @@ LIFE = [
     JobState.PENDING,
     JobState.RUNNING,
 ]
-
-
-@pytest.fixture
-def driver(driver_here):
-    return driver_here
-
-
-@pytest.fixture
-def client(driver):
-    with Client(driver=driver, journal=False) as client:
-        yield client
 
 
 # -- one stream -----------------------------------------------------------------------------------

@@ -114,12 +114,11 @@ def test_devices_that_no_node_has(client: Client, gpu: int, options: dict[str, A
 def test_who_comes_later_waits_for_the_devices_of_another(client: Client):
     options = {**RAW, "device": "file"}
     first = client.submit(["sleep", "600"], gpu=2, options=options)
-    for event in first.events():
-        if event.record.state is JobState.RUNNING:
-            second = client.submit("true", gpu=1, options=options)
-            eventually(lambda: second.explain() is not None, "it waits")
-            why = second.explain()
-            assert why is not None
-            assert "devices: no devices match request on 1 node" in why.summary
-            first.cancel()
+    next(event for event in first.events() if event.record.state is JobState.RUNNING)
+    second = client.submit("true", gpu=1, options=options)
+    eventually(lambda: second.explain() is not None, "it waits")
+    why = second.explain()
+    assert why is not None
+    assert "devices: no devices match request on 1 node" in why.summary
+    first.cancel()
     assert second.result(60).state is JobState.SUCCEEDED

@@ -116,6 +116,25 @@ def test_a_directory_of_the_node_outlives_the_job(submit, shared, tmp_path):
     assert (tmp_path / "file").read_text() == "kept\n"
 
 
+def test_a_claimed_volume_is_kept_from_job_to_job(submit, kubernetes, shared, tmp_path):
+    """The volume is a directory of the one node."""
+    name = f"live-{uuid4().hex}"
+    size = {"resources": {"requests": {"storage": "1Mi"}}}
+    common = {"accessModes": ["ReadWriteOnce"], "storageClassName": ""}
+    spec = {**common, "capacity": {"storage": "1Mi"}, "hostPath": {"path": str(tmp_path)}}
+    volumes = "/api/v1/persistentvolumes"
+    head = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}}
+    kubernetes.create(volumes, {**head, "spec": spec})
+    claimed = {**common, **size, "volumeName": name}
+    try:
+        with made(kubernetes, "PersistentVolumeClaim", spec=claimed) as claim:
+            options = {"volumes": [volume("/kept", persistentVolumeClaim={"claimName": claim})]}
+            assert output(submit("echo one > /kept/file", options=options)) == ""
+            assert output(submit("cat /kept/file", options=options)) == "one\n"
+    finally:
+        kubernetes.delete(f"{volumes}/{name}")
+
+
 def test_a_volume_that_is_not_there_keeps_the_job_pending(submit):
     gone = volume("/gone", configMap={"name": f"gone-{uuid4().hex}"})
     job = submit(start_timeout=10, options={"volumes": [gone]})
@@ -167,27 +186,54 @@ def test_what_a_command_leaves_behind_ends_with_it(submit):
 # -- traffic ---------------------------------------------------------------------------------
 
 
-def test_a_service_leads_to_the_command(submit, kubernetes):
+@pytest.fixture
+def served(submit, kubernetes):
+    """``served("NodePort")``: a job that serves a page at its port 8080 behind such a service."""
     if not kubernetes.is_here():
-        pytest.skip("its pods' addresses are not this machine's")
-    serve = "echo well > /tmp/index.html; exec httpd -f -p 8080 -h /tmp"
-    job = submit(serve, options={"services": [{"ports": [8080]}]})
-    running(job)
+        pytest.skip("its nodes are not this machine, from which they are asked")
+
+    def served(kind):
+        serve = "echo well > /tmp/index.html; exec httpd -f -p 8080 -h /tmp"
+        job = submit(serve, options={"services": [{"ports": [8080], "type": kind}]})
+        running(job)
+        return job
+
+    yield served
+    for job in submit.jobs:
+        job.cancel()
+
+
+def of(job, found):
+    """The objects that were made for that job."""
+    return [one for one in found if job.ref.id in one["metadata"]["name"]]
+
+
+def answers(address):
+    """Whether the page is there."""
+    try:
+        return requests.get(f"http://{address}/index.html", timeout=2).text == "well\n"
+    except requests.ConnectionError:
+        return False
+
+
+def test_a_service_leads_to_the_command(served, kubernetes):
+    job = served("Headless")
     slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 
     def ready():
-        ours = (s for s in kubernetes.items(slices) if job.ref.id in s["metadata"]["name"])
-        return [
-            address
-            for one in ours
-            for end in one.get("endpoints") or ()
-            if end["conditions"].get("ready")
-            for address in end["addresses"]
-        ]
+        ends = [end for one in of(job, kubernetes.items(slices)) for end in one["endpoints"] or ()]
+        return [end["addresses"][0] for end in ends if end["conditions"].get("ready")]
 
     (address,) = until(ready)
-    assert requests.get(f"http://{address}:8080/index.html", timeout=10).text == "well\n"
-    job.cancel()
+    assert until(lambda: answers(f"{address}:8080"))
+
+
+def test_a_port_of_the_node_leads_to_the_command(served, kubernetes):
+    (service,) = of(served("NodePort"), kubernetes.items(f"{DEFAULT}/services"))
+    (port,) = service["spec"]["ports"]
+    (node, *_) = kubernetes.nodes()
+    address = node["status"]["addresses"][0]["address"]
+    assert until(lambda: answers(f"{address}:{port['nodePort']}"))
 
 
 # -- rights ----------------------------------------------------------------------------------

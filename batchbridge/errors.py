@@ -124,8 +124,10 @@ class TransportError(BatchBridgeError):
 class RateLimited(TransportError):
     """The engine asked to be left alone for :attr:`retry_after` seconds."""
 
-    def __init__(self, message: str, *, retry_after: float = 1.0, remedy: str = "") -> None:
-        super().__init__(message, remedy=remedy)
+    def __init__(
+        self, message: str, *, retry_after: float = 1.0, remedy: str = "", sent: bool = True
+    ) -> None:
+        super().__init__(message, remedy=remedy, sent=sent)
         self.retry_after = retry_after
 
 

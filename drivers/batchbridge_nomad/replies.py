@@ -93,7 +93,9 @@ def problem(status: int, text: str, headers: Mapping[str, str]) -> BatchBridgeEr
     if denied is not None or (status in (401, 403) and "disabled" not in low):
         return Unauthorized(f"Nomad refused the token: {words}", remedy=denied or "")
     if status == 429:
-        return RateLimited("Nomad allows no more connections", retry_after=_seconds(headers))
+        return RateLimited(
+            "Nomad allows no more connections", retry_after=_seconds(headers), sent=False
+        )
     if "no path to region" in low:
         return ConfigError(f"Nomad: {words}", remedy="nomad server members lists the regions")
     if "http request to an https server" in low:

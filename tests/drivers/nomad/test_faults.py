@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 import pytest
 
 from batchbridge import Cause, Client, JobState, as_completed, ledger, states
-from batchbridge.errors import AuthError, LogsUnavailable, WaitTimeout
+from batchbridge.errors import AuthError, LogsUnavailable, RateLimited, WaitTimeout
 from batchbridge_nomad import NomadDriver, events
 from tests.drivers.nomad.agent import Agent, least, node, refused
 
@@ -128,6 +128,15 @@ def test_a_call_that_fails_or_is_mangled_changes_nothing(agent, client, where, w
     assert said(job) == b"said\n"
     assert len(allocs(agent, job)) == len(agent.state.jobs) == 1
     assert agent.troubles.struck
+
+
+def test_a_submit_for_which_there_is_no_connection_is_not_in_doubt(agent, client, monkeypatch):
+    monkeypatch.setattr("batchbridge.submit.TRIES", 2)
+    monkeypatch.setattr("batchbridge_nomad.session.CROWDED", 0.0)
+    agent.spoil(*PUT, answer=TOO_MANY, times=9)
+    with pytest.raises(RateLimited):
+        submit(client, FAILS)
+    assert not agent.state.jobs
 
 
 def test_a_stream_that_says_nothing_is_no_reason_to_know_nothing(agent, client):

@@ -14,6 +14,9 @@ export METAFLOW_USER ?= $(or $(filter-out root,$(shell id -un)),developer)
 # Where Armada's built programs and their checkout are.
 ARMADA_BIN ?= armada/bin
 ARMADA_CHECKOUT ?= armada
+# With ARMADA_KUBECONFIG, the file of a Kubernetes that runs containers, they run on that too.
+ARMADA_ON = --bin $(ARMADA_BIN) --checkout $(ARMADA_CHECKOUT) \
+  $(if $(ARMADA_KUBECONFIG),--kubeconfig $(ARMADA_KUBECONFIG))
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -51,10 +54,10 @@ live-nomad: .venv/test  ## all that runs on real Nomad agents; docs/verified.md 
 	$(BIN)/python -m tests.verified Nomad "$$(nomad version | head -1)" build/live-nomad.xml
 
 record-armada: .venv/test  ## Armada's recordings again, by Armadas of its own; fails on a difference
-	$(BIN)/python -m tests.drivers.armada.record --bin $(ARMADA_BIN) --checkout $(ARMADA_CHECKOUT)
+	$(BIN)/python -m tests.drivers.armada.record $(ARMADA_ON)
 
 live-armada: .venv/test  ## all that runs on real Armadas; docs/verified.md tells what did
-	$(BIN)/python -m tests.drivers.armada.live --bin $(ARMADA_BIN) --checkout $(ARMADA_CHECKOUT)
+	$(BIN)/python -m tests.drivers.armada.live $(ARMADA_ON)
 
 clean:  ## remove what make made
 	rm -rf .venv $(OLD_METAFLOW) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

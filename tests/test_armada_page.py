@@ -31,6 +31,7 @@ from localdev.armada_ready import PROFILE, STATE_VARIABLE, profile
 from localdev.armada_state import Stack, load
 from metaflow_extensions.batchbridge.plugins.engines import ARMADA
 from tests.drivers.armada.server import Armada
+from tests.metaflow.engines import containers_env
 from tests.pages import (
     Page,
     Reader,
@@ -81,7 +82,7 @@ def small() -> Iterator[Stack]:
 def real() -> Iterator[Stack]:
     """The one that the environment names."""
     stack = load(Path(os.environ.get(STATE_VARIABLE, "/nowhere")))
-    if stack is None or stack.kind != "processes":
+    if stack is None or stack.kind == "fake-executor":
         pytest.skip(f"{STATE_VARIABLE} names no Armada of localdev/armada that runs commands")
     yield stack
 
@@ -122,6 +123,7 @@ def flow(stack: Stack, reader: Reader, program: Path) -> str:
         "METAFLOW_ARMADA_QUEUE": stack.queue,
         "METAFLOW_ARMADA_EXECUTABLE": sys.executable,
         "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(reader.home),
+        **(containers_env() if stack.kind == "no-auth" else {}),
     }
     done = subprocess.run(
         [sys.executable, str(program), "run"],

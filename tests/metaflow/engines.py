@@ -15,15 +15,17 @@ from tempfile import TemporaryDirectory, gettempdir
 
 import pytest
 
+from localdev.armada_ready import KIND_VARIABLE, STATE_VARIABLE
+from localdev.armada_state import load as load_armada
 from localdev.nomad_agent import load
+from tests.drivers.armada.job import NODE
+from tests.drivers.armada.live.kubernetes import Kubernetes
 from tests.drivers.armada.server import Armada
 from tests.drivers.nomad.agent import Agent
 
 from .conftest import REPO
 
-ARMADA = "LOCALDEV_ARMADA"
-"""Says of which kind the Armada is that ``localdev/armada`` started."""
-
+HOSTNAME = "kubernetes.io/hostname"
 IMAGE = "BATCHBRIDGE_LIVE_ARMADA_IMAGE"
 """Names an image with this version of Python, psutil and what a step needs of it for S3.
 
@@ -39,6 +41,7 @@ class There:
     env: dict[str, str]
     server: Agent | Armada | None = None
     memory: int = 64  #: megabytes that a step needs there
+    node: str = ""  #: one of its nodes, where pods are told their node
 
 
 def nomad_env(address: str) -> dict[str, str]:
@@ -69,7 +72,8 @@ def small_armada() -> Iterator[There]:
     armada = Armada(cpu=1000)
     armada.cluster.queues.add("q")
     try:
-        yield There("armada", armada_env(armada.address, armada.address, "q"), armada)
+        env = armada_env(armada.address, armada.address, "q")
+        yield There("armada", env, armada, node=NODE)
     finally:
         armada.close()
 
@@ -105,15 +109,23 @@ def _localdev_nomad(state: Path, *words: str) -> None:
 
 @contextmanager
 def real_armada() -> Iterator[There]:
-    kind = os.environ.get(ARMADA, "").partition(" ")[0]
+    kind = os.environ.get(KIND_VARIABLE, "").partition(" ")[0]
     if kind not in ("processes", "no-auth"):
         pytest.skip("no Armada whose pods run here: see localdev/armada up processes")
     names = [f"BATCHBRIDGE_ARMADA_{name}" for name in ("ADDRESS", "BINOCULARS", "QUEUE")]
     env = armada_env(*(os.environ[name] for name in names))
     if kind == "no-auth":
-        yield There("armada", {**env, **containers_env()}, memory=300)
+        yield There("armada", {**env, **containers_env()}, memory=300, node=a_node())
     else:
-        yield There("armada", env)
+        yield There("armada", env, node="this-machine")
+
+
+def a_node() -> str:
+    """The name of a node of the Kubernetes below that Armada."""
+    stack = load_armada(Path(os.environ[STATE_VARIABLE]))
+    assert stack is not None
+    name: str = Kubernetes(stack.kubeconfig).nodes()[0]["metadata"]["labels"][HOSTNAME]
+    return name
 
 
 def containers_env() -> dict[str, str]:

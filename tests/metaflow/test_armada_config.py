@@ -37,7 +37,7 @@ CONFIGURED = {
     "ANNOTATIONS": '{"site/room": "b"}',
     "NODE_SELECTOR": '{"kubernetes.io/hostname": "NODE"}',
     "TOLERATIONS": '[{"key": "batch", "operator": "Exists"}]',
-    "SERVICE_ACCOUNT": "trainer",
+    "SERVICE_ACCOUNT": "default",
 }
 
 
@@ -61,8 +61,7 @@ def test_what_is_configured_stands_unless_the_step_says_otherwise(
     place: Place, there: There
 ) -> None:
     (place.root / "pod.yaml").write_text(POD)
-    node = "node-1" if there.server else "this-machine"
-    said = {name: value.replace("NODE", node) for name, value in CONFIGURED.items()}
+    said = {name: value.replace("NODE", there.node) for name, value in CONFIGURED.items()}
     said["POD_TEMPLATE"] = str(place.root / "pod.yaml")
     env = {**there.env, **{f"METAFLOW_ARMADA_{name}": value for name, value in said.items()}}
     console = place.flow("configured_flow.py", "run", env=env, within=200)
@@ -73,7 +72,7 @@ def test_what_is_configured_stands_unless_the_step_says_otherwise(
     pod = job["pod_spec"]
     (main,) = pod["containers"]
     limits = {name: amount["string"] for name, amount in main["resources"]["limits"].items()}
-    assert limits == {"cpu": "150m", "memory": str(100 << 20), "ephemeral-storage": str(64 << 20)}
+    assert limits == {"cpu": "150m", "memory": str(300 << 20), "ephemeral-storage": str(64 << 20)}
     assert (main["image"], job["job_set_id"]) == ("python:3.11", "one-of-ours")
     assert (job["namespace"], job["priority"]) == ("default", 3)
     assert pod["priorityClassName"] == "armada-preemptible"
@@ -81,7 +80,7 @@ def test_what_is_configured_stands_unless_the_step_says_otherwise(
     assert job["annotations"]["site/room"] == "b"
     assert pod["nodeSelector"] == json.loads(said["NODE_SELECTOR"])
     assert pod["tolerations"][0] == {"key": "batch", "operator": "Exists"} | _rest(pod)
-    assert pod["serviceAccountName"] == "trainer"
+    assert pod["serviceAccountName"] == "default"
     assert int(pod["terminationGracePeriodSeconds"]) == 7
     listed = place.flow("configured_flow.py", "armada", "list", "--job-set", "one-of-ours", env=env)
     assert "No unfinished jobs" in listed

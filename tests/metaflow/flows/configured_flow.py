@@ -6,7 +6,7 @@ from metaflow import FlowSpec, armada, resources, step
 
 
 class ConfiguredFlow(FlowSpec):
-    @resources(cpu=2, memory=100)
+    @resources(cpu=2, memory=300)
     @armada(cpu="150m", labels={"team": "step"})
     @step
     def start(self):

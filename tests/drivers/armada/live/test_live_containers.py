@@ -151,26 +151,42 @@ def test_a_user_without_rights_runs_the_command(submit):
     assert "no\n" in output(job)
 
 
-def test_an_init_container_goes_before_and_a_sidecar_ends_after(submit):
-    """The command waits for the first, and the job ends with the command."""
-    at = [{"name": "both", "mountPath": "/both"}]
-    small = {"cpu": "10m", "memory": "16Mi"}
-    beside = {"image": "busybox", "volumeMounts": at, "resources": {"limits": small}}
-    beside["resources"]["requests"] = small
-    pod = {
-        "volumes": [{"name": "both", "emptyDir": {}}],
-        "initContainers": [
-            {"name": "before", "command": ["sh", "-c", "echo before > /both/file"], **beside}
-        ],
-        "containers": [
-            {"name": "main", "volumeMounts": at},
-            {"name": "beside", "command": ["sh", "-c", "echo not ours; exit 0"], **beside},
-        ],
-    }
-    job = submit("cat /both/file; exit 3", options={"pod": pod})
-    assert b"".join(chunk.data for chunk in job.logs()) == b"before\n"
+SMALL = {"cpu": "10m", "memory": "16Mi"}
+BOTH = [{"name": "both", "mountPath": "/both"}]
+
+
+def beside(script, **more):
+    """A container of a template, that shares a directory with the command."""
+    small = {"requests": SMALL, "limits": SMALL}
+    common = {"image": "busybox", "volumeMounts": BOTH, "resources": small}
+    return {"name": f"c{uuid4().hex[:8]}", "command": ["sh", "-c", script], **common, **more}
+
+
+def with_others(**more):
+    """The options of a job with containers beside its own."""
+    main = {"name": "main", "volumeMounts": BOTH}
+    containers = [main, *more.pop("containers", ())]
+    volumes = [{"name": "both", "emptyDir": {}}]
+    return {"pod": {"volumes": volumes, "containers": containers, **more}}
+
+
+def test_an_init_container_goes_before_the_command(submit):
+    options = with_others(initContainers=[beside("echo before > /both/file")])
+    assert output(submit("cat /both/file", options=options)) == "before\n"
+
+
+def test_the_job_ends_as_the_command_does_whatever_is_beside_it(submit):
+    options = with_others(containers=[beside("echo not ours; echo there > /both/file")])
+    wait = "until [ -e /both/file ]; do sleep 0.1; done; echo ours; exit 3"
+    job = submit(wait, options=options)
+    assert b"".join(chunk.data for chunk in job.logs()) == b"ours\n"
     record = job.wait(timeout=120)
     assert (record.cause, record.exit_code) == (Cause.EXIT_CODE, 3)
+
+
+def test_a_sidecar_that_goes_on_ends_with_the_command(submit):
+    options = with_others(initContainers=[beside("exec sleep 600", restartPolicy="Always")])
+    assert output(submit("echo done", options=options)) == "done\n"
 
 
 def test_the_node_s_own_processes_can_be_seen_where_a_template_says_so(submit):

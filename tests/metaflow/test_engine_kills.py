@@ -149,3 +149,28 @@ def test_a_job_that_is_killed_from_the_command_line_is_not_retried(
     (run_id,) = set(re.findall(r"run-id (\d+)", console))
     kept = place.flow(place.root / "kill_flow.py", "logs", f"{run_id}/work", env=there.env)
     assert kept.count("the last words of linger") == 1
+
+
+def test_the_jobs_of_a_run_are_found_and_killed_by_each_option(place: Place, there: There) -> None:
+    run = started(place, there, "linger")
+
+    def asked(*words: str) -> list[str]:
+        """The references in what the command line prints of that."""
+        said = place.flow(place.root / "kill_flow.py", there.name, *words, env=there.env)
+        return re.findall(rf"\b{there.name}://\S+", said)
+
+    (ref,) = asked("list")
+    run_id = re.findall(r"KillFlow\W(\d+)", ref)[0]
+    ours = {
+        "--run-id": run_id,
+        "--user": "tester",
+        "--prefix": f"KillFlow.{run_id}",
+        "--job-id": ref,
+        "--job-set": f"mf.KillFlow.{run_id}",
+    }
+    for option, value in ours.items():
+        assert asked("list", option, value) == [ref], option
+        assert asked("list", option, value.replace(value[-3:], "no!")) == [], option
+    assert ref in asked("kill", "--job-id", ref)
+    run.finish()
+    assert run.process.returncode == 1

@@ -47,14 +47,16 @@ def spec_of(option: Mapping[str, Any] | str) -> Mapping[str, Any]:
     """
     if not option:
         return {}
-    found = (
-        _decoded(text_of(option, path=PATH, remedy=REMEDY)) if isinstance(option, str) else option
-    )
+    found = _read(option) if isinstance(option, str) else option
     if not isinstance(found, Mapping):
         raise _refused("is no pod spec")
     pod = found.get("spec") if found.get("kind") == "Pod" else found
     convert(pod, _Pod, path=PATH)
     return pod if isinstance(pod, Mapping) else {}
+
+
+def _read(option: str) -> Any:
+    return _decoded(text_of(option, path=PATH, remedy=REMEDY))
 
 
 @lru_cache(maxsize=8)  # the same template for thousands of jobs

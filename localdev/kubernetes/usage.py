@@ -43,7 +43,7 @@ def overrun(container: Container, pod: Object, resident: int) -> Overrun | None:
         words = (
             f"Pod ephemeral local storage usage exceeds the total limit of containers {written}. "
         )
-        return Overrun("Error", "Evicted", words, 0)
+        return Overrun("Error", "Evicted", words, 1)
     return None
 
 

@@ -60,4 +60,4 @@ def _lines(value: Any, path: str = "") -> Iterator[str]:
 
 
 def _general(value: Any) -> str:
-    return CHANGING.sub("…", str(value))
+    return str(value) if isinstance(value, int) else CHANGING.sub("…", str(value))

@@ -9,7 +9,7 @@ import pytest
 
 from batchbridge.model import Cause, JobState
 from tests.drivers.armada.likeness import differences
-from tests.drivers.armada.record import FAKE, HOME, REAL
+from tests.drivers.armada.record import EXECUTORS, HOME, OF
 from tests.drivers.armada.test_translate import concluded, recorded
 
 
@@ -24,13 +24,16 @@ def says(name):
         ("real_exit_code", Cause.EXIT_CODE, 3, None),
         ("real_signal", Cause.SIGNAL, None, 9),
         ("real_oom", Cause.OOM, None, 9),
-        ("real_evicted", Cause.EVICTED, None, 9),
+        ("real_evicted", Cause.EVICTED, None, 15),
         ("real_deadline", Cause.TIMEOUT, None, 15),
         ("real_missing", Cause.START_ERROR, None, None),
         ("real_image", Cause.IMAGE, None, None),
         ("real_image_pull", Cause.IMAGE, None, None),
         ("real_preempted", Cause.PREEMPTED, None, None),
         ("real_lease_expired", Cause.NODE_LOST, None, None),
+        ("kubernetes_image_pull", Cause.IMAGE, None, None),
+        ("kubernetes_refused", Cause.START_ERROR, None, None),
+        ("kubernetes_beside", Cause.UNKNOWN, None, None),
     ],
 )
 def test_how_a_pod_ended_is_told(name, cause, code, signal):
@@ -47,15 +50,24 @@ def test_a_run_again_on_the_same_cluster_finds_its_pod_s_name_taken():
     assert "already exists" in record.message
 
 
+def test_a_pod_that_kubernetes_refuses_is_tried_again_where_that_is_asked():
+    record, path = concluded(recorded("kubernetes_refused_again"))
+    assert [attempt for attempt, state in path if state is JobState.FAILED] == [1, 2]
+    assert record.message.endswith('serviceaccount "none-there" not found')
+
+
 def test_every_scenario_is_recorded():
-    assert {path.stem for path in HOME.glob("*.jsonl")} == {*FAKE, *REAL}
+    assert {path.stem for path in HOME.glob("*.jsonl")} == {
+        name for many in OF.values() for name in many
+    }
 
 
-@pytest.mark.parametrize("name", [*FAKE, *REAL])
+@pytest.mark.parametrize("name", [path.stem for path in sorted(HOME.glob("*.jsonl"))])
 def test_the_first_line_says_what_was_recorded(name):
     head = json.loads((HOME / f"{name}.jsonl").read_text().splitlines()[0])
-    executor = "executor" if name in REAL else "fakeexecutor"
-    assert (head["scenario"], head["executor"]) == (name, executor)
+    made_by = {EXECUTORS[kind] for kind, scenarios in OF.items() if name in scenarios}
+    assert head["scenario"] == name
+    assert head["executor"] in made_by
     assert head["armada"]
 
 
@@ -83,6 +95,10 @@ def test_what_differs_from_story_to_story_is_no_difference():
     ("edit", "shown"),
     [
         (lambda told: changed(told, "failed", cause="OOM"), ["+ failed: cause = OOM"]),
+        (
+            lambda told: changed(told, "failed", container_statuses=[{"exitCode": 3}]),
+            ["+ failed: container_statuses.exitCode = 3"],
+        ),
         (lambda told: changed(told, "leased", pool=""), ["- leased: pool"]),
         (
             lambda told: told[:-1],

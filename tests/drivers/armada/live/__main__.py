@@ -1,6 +1,10 @@
 """Everything that is live, on each kind of real Armada: ``python -m tests.drivers.armada.live``.
 
 Each is started by ``localdev/armada``, and ended after. What ran on which is in docs/verified.md.
+
+A Kubernetes is asked with kubectl, and pulls ``busybox``. Steps run in the image that
+BATCHBRIDGE_LIVE_ARMADA_IMAGE names; BATCHBRIDGE_LIVE_ARMADA_PRIVATE, ``IMAGE SECRET``, names one
+that is pulled with a secret of its default namespace.
 """
 
 from __future__ import annotations

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from batchbridge.client import Client
     from batchbridge.errors import BatchBridgeError, JobFailed, WaitTimeout
     from batchbridge.jobs import Job, as_completed, cancel, refresh
-    from batchbridge.ledger import Event
     from batchbridge.logs import LogChunk
     from batchbridge.model import Cause, Explanation, JobRef, JobSpec, JobState
     from batchbridge.states import Record
+    from batchbridge.watched import Event
 
 __version__ = "0.1.0"
 
@@ -29,10 +29,10 @@ _HOMES = {
     "client": ("Client",),
     "errors": ("BatchBridgeError", "JobFailed", "WaitTimeout"),
     "jobs": ("Job", "as_completed", "cancel", "refresh"),
-    "ledger": ("Event",),
     "logs": ("LogChunk",),
     "model": ("Cause", "Explanation", "JobRef", "JobSpec", "JobState"),
     "states": ("Record",),
+    "watched": ("Event",),
 }
 
 __all__ = [

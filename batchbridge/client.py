@@ -20,7 +20,6 @@ from batchbridge.errors import (
 )
 from batchbridge.jobs import Engine, Job, able, cancel, check_able
 from batchbridge.journal import Journal
-from batchbridge.ledger import Policy
 from batchbridge.model import (
     Cause,
     Intent,
@@ -35,6 +34,7 @@ from batchbridge.model import (
 )
 from batchbridge.settings import Config, Resolved
 from batchbridge.streams import mapped
+from batchbridge.watched import Policy
 
 Asked: TypeAlias = tuple[int, Submission | BatchBridgeError]
 """A job's place among those asked for, and its submission, or why it is refused."""

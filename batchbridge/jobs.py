@@ -18,7 +18,6 @@ from batchbridge.errors import (
     WaitTimeout,
 )
 from batchbridge.hub import Hub
-from batchbridge.ledger import Event, Watched, job_json, run_callbacks
 from batchbridge.logs import Decoder, LogChunk, follow
 from batchbridge.model import (
     Cause,
@@ -31,6 +30,7 @@ from batchbridge.model import (
 )
 from batchbridge.settings import Resolved
 from batchbridge.states import Record
+from batchbridge.watched import Event, Watched, job_json, run_callbacks
 
 BOTH: tuple[Stream, ...] = ("stdout", "stderr")
 TAIL = 20

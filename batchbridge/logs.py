@@ -10,8 +10,8 @@ from typing import Any
 
 from batchbridge.backoff import delays, pause
 from batchbridge.errors import TransportError
-from batchbridge.ledger import Watched
 from batchbridge.model import LogPage, Stream
+from batchbridge.watched import Watched
 
 WAIT = 0.5
 """Seconds that a driver may block for more output."""

@@ -19,10 +19,10 @@ from batchbridge.cli.console import coloured, complain, emit, note
 from batchbridge.configfiles import printable
 from batchbridge.errors import BatchBridgeError, LogsUnavailable, NoSuchJob
 from batchbridge.jobs import Job, cancel, news
-from batchbridge.ledger import Event
 from batchbridge.logs import Decoder, LogChunk
 from batchbridge.model import JobState, Stream
 from batchbridge.states import Record
+from batchbridge.watched import Event
 
 log = logging.getLogger("batchbridge")
 

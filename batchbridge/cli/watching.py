@@ -28,8 +28,8 @@ from batchbridge.cli.session import Session
 from batchbridge.configfiles import printable
 from batchbridge.errors import UsageError, WaitTimeout
 from batchbridge.jobs import Job, describe
-from batchbridge.ledger import Event, job_json
 from batchbridge.model import read_time
+from batchbridge.watched import Event, job_json
 
 verbose_flag: Final = click.option(
     "-v", "--verbose", is_flag=True, help="Show states that are inferred too."

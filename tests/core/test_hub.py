@@ -11,8 +11,8 @@ from batchbridge import ledger as ledger_module
 from batchbridge.driver import Capabilities
 from batchbridge.errors import AuthError, CursorExpired, NoSuchJob, TransportError
 from batchbridge.hub import Hub
-from batchbridge.ledger import Policy, Watched
 from batchbridge.model import Absent, Batch, Cause, Explanation, Intent, JobRef, JobState, Seen
+from batchbridge.watched import Policy, Watched
 
 from .fakes import Fake, Pushing
 

@@ -6,9 +6,9 @@ from batchbridge import logs
 from batchbridge.driver import Capabilities
 from batchbridge.errors import NoSuchJob, TransportError
 from batchbridge.hub import Hub
-from batchbridge.ledger import Watched
 from batchbridge.logs import Decoder, follow
 from batchbridge.model import Absent, JobRef, JobState, LogPage, Seen
+from batchbridge.watched import Watched
 
 from .fakes import Fake
 

@@ -39,16 +39,22 @@ def caught(mutant: str) -> set[str]:
     return set(FAILED.findall(done.stdout))
 
 
+def unlike(mutant: str) -> list[str]:
+    """The tests that fail on it and should not, or that should."""
+    named = MUTANTS[mutant]
+    return sorted((caught(mutant) - named.perhaps_by) ^ named.caught_by)
+
+
 @pytest.mark.parametrize("kind", sorted({mutant.kind for mutant in MUTANTS.values()}))
 def test_mutants_are_caught(kind: str) -> None:
     """All of a kind at once, for they mostly wait."""
     names = [name for name, mutant in MUTANTS.items() if mutant.kind == kind]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = dict(zip(names, pool.map(caught, names), strict=True))
-    wrong = {
-        name: (found[name] - MUTANTS[name].perhaps_by) ^ MUTANTS[name].caught_by for name in names
-    }
-    assert {name: sorted(tests) for name, tests in wrong.items() if tests} == {}
+        doubtful = [
+            name for name, wrong in zip(names, pool.map(unlike, names), strict=True) if wrong
+        ]
+    # By itself, once more: on a machine that is busy with the others, what only waits may be late.
+    assert {name: wrong for name in doubtful if (wrong := unlike(name))} == {}
 
 
 def test_every_test_of_the_kit_catches_something() -> None:

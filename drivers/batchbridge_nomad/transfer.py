@@ -21,7 +21,10 @@ Options: TypeAlias = Mapping[int, Any]
 
 KEPT = 100
 """Connections that may be kept: an agent allows one address no more. There are as many as requests
-were under way at once."""
+were under way at once, ..."""
+
+SPARE = 5.0
+"""... but none that was not needed for so many seconds."""
 
 TICK = 1.0
 """Seconds after which libcurl looks at its own limits, whatever happens; ..."""
@@ -47,6 +50,7 @@ class Connection:
         self.body: deque[bytes] = deque()
         self.multi = pycurl.CurlMulti()
         self.curl = pycurl.Curl()
+        self.idle_since = 0.0
         # No functions in Python: Ctrl-C in one of those would be libcurl's to report.
         heard = {pycurl.HEADERFUNCTION: self.head.append, pycurl.WRITEFUNCTION: self.body.append}
         self.set({pycurl.NOSIGNAL: 1, **options, **heard})
@@ -90,14 +94,23 @@ class Connections:
         return Reply(connection, self, silence=silence, breakable=breakable)
 
     def give_back(self, connection: Connection) -> None:
-        """Keep that connection for another request."""
+        """Keep that connection for another request, and let go of those that were not needed."""
         connection.clear()
+        connection.idle_since = time.monotonic()
         with self._lock:
             keep = not self._closed and len(self._idle) < KEPT
+            gone = self._unneeded() if keep else [connection]
             if keep:
                 self._idle.append(connection)
-        if not keep:
-            connection.close()
+        for one in gone:
+            one.close()
+
+    def _unneeded(self) -> list[Connection]:
+        """Those that have been idle for long: the first ones, because the last is taken first."""
+        since = time.monotonic() - SPARE
+        many = sum(one.idle_since < since for one in self._idle)
+        gone, self._idle = self._idle[:many], self._idle[many:]
+        return gone
 
     def close(self) -> None:
         """Let go of all; those in use go when their requests are over."""

@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 import pycurl
 import pytest
 
+from batchbridge_nomad import transfer
 from batchbridge_nomad.transfer import Broken, Connections
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"
@@ -96,6 +97,25 @@ def test_connections_that_are_not_in_use_are_let_go(connections):
                 assert reply.read() == b"[]"
             connections.thin_out()
             assert ended.acquire(timeout=10)
+
+
+def test_a_connection_that_nobody_needed_for_a_while_is_let_go(connections, monkeypatch):
+    ended = threading.Semaphore(0)
+
+    def serve(connection):
+        while connection.recv(1 << 16):
+            connection.sendall(OK)
+        ended.release()
+
+    with serving(serve) as url, serving(serve) as another:
+        for spare in (60.0, 0.0):
+            monkeypatch.setattr(transfer, "SPARE", spare)
+            with closing(get(connections, url)) as one, closing(get(connections, another)) as other:
+                assert one.read() == other.read() == b"[]"
+                assert not ended.acquire(blocking=False)
+        assert ended.acquire(timeout=10)
+        connections.close()
+        assert ended.acquire(timeout=10)
 
 
 def test_an_answer_that_was_not_read_to_its_end_costs_its_connection(connections):

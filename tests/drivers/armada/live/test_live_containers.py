@@ -83,9 +83,10 @@ def test_an_image_that_is_not_there_is_told_in_the_words_of_the_kubelet(submit):
 
 def test_a_private_image_is_pulled_with_its_secret_alone(submit, private):
     image, secret = private
-    record = submit(image=image).wait(timeout=300)
+    options = {"pod": {"containers": [{"imagePullPolicy": "Always"}]}}  # the node may have it
+    record = submit(image=image, options=options).wait(timeout=300)
     assert (record.state, record.cause) == (JobState.FAILED, Cause.IMAGE)
-    job = submit("echo pulled", image=image, options={"image_pull_secrets": [secret]})
+    job = submit("echo pulled", image=image, options={"image_pull_secrets": [secret], **options})
     assert output(job) == "pulled\n"
 
 

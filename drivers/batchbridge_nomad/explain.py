@@ -57,7 +57,7 @@ def reasons(metrics: Metrics) -> Iterator[str]:
     filtered = dict(metrics.constraint_filtered or {})
     cached = filtered.pop("computed class ineligible", 0)
     for what, nodes in filtered.items():
-        kind = what if what.startswith("missing") else f"constraint {what}"
+        kind = what if what.startswith(("missing", "CSI")) else f"constraint {what}"
         yield f"{kind} on {_nodes(nodes)}"
     if cached and not filtered:
         lacks = "lack" if cached > 1 else "lacks"

@@ -31,6 +31,11 @@ def metrics(**fields):
             "missing CSI volume(s) data on 3 nodes",
             "nomad volume status",
         ),
+        (
+            {"constraint_filtered": {"CSI volume data has exhausted its available claims": 1}},
+            "CSI volume data has exhausted its available claims on 1 node",
+            "nomad volume status",
+        ),
         ({"constraint_filtered": {"missing network": 3}}, "missing network on 3 nodes", "network"),
         (
             {"constraint_filtered": {"${attr.cpu.arch} = arm64": 3}},

@@ -94,20 +94,41 @@ def using(volume: str = VOLUME, **more: Any) -> dict[str, Any]:
     return {"options": {"driver": "exec", "volumes": [mounted]}}
 
 
-def test_what_a_job_leaves_in_a_volume_the_next_one_finds(client: Client):
+def given_back(agent: Agent) -> None:
+    """Wait until no job has it: Nomad does not look again then at one that waits for it."""
+    admin = admin_of(agent)
+    eventually(
+        lambda: [v["CurrentWriters"] for v in admin.ask("GET", "volumes?type=csi")] == [0],
+        "the volume is free",
+    )
+
+
+def test_what_a_job_leaves_in_a_volume_the_next_one_finds(client: Client, agent: Agent):
     written = client.submit("echo kept > /data/file", **using())
     assert written.result(120).state is JobState.SUCCEEDED
+    given_back(agent)
     read = client.submit("cat /data/file", **using())
     assert b"".join(chunk.data for chunk in read.logs(streams=["stdout"])) == b"kept\n"
     assert read.result(120).state is JobState.SUCCEEDED
 
 
-def test_a_volume_that_is_not_there_is_waited_for_and_explained(client: Client):
-    job = client.submit("true", **using("no-such"))
-    eventually(lambda: job.explain() is not None, "it waits")
-    why = job.explain()
+@pytest.mark.parametrize(
+    ("volume", "said"),
+    [
+        ("no-such", "missing CSI volume(s) no-such on 1 node"),
+        (VOLUME, f"CSI volume {VOLUME} has exhausted its available writer claims on 1 node"),
+    ],
+    ids=["not there", "in use"],
+)
+def test_a_volume_that_is_waited_for(client: Client, agent: Agent, volume: str, said: str):
+    given_back(agent)
+    first = client.submit(["sleep", "600"], **using())
+    next(event for event in first.events() if event.record.state is JobState.RUNNING)
+    second = client.submit("true", **using(volume))
+    eventually(lambda: second.explain() is not None, "it waits")
+    why = second.explain()
     assert why is not None
-    assert "no-such" in why.summary
+    assert why.summary == f"no place: {said}"
     assert "nomad volume status" in why.remedy
-    job.cancel()
-    assert job.wait(60).state is JobState.CANCELLED
+    client.cancel([first, second])
+    assert {job.wait(60).state for job in (first, second)} == {JobState.CANCELLED}

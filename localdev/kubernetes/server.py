@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -83,8 +84,16 @@ class Handler(BaseHTTPRequestHandler):
         self.flush_headers()
 
     def _body(self) -> Object:
+        if self.headers.get("Transfer-Encoding") == "chunked":  # as kubectl sends it
+            return decode(b"".join(self._chunks()))
         length = int(self.headers.get("Content-Length") or 0)
         return decode(self.rfile.read(length))
+
+    def _chunks(self) -> Iterator[bytes]:
+        while size := int(self.rfile.readline(), 16):
+            yield self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
 
     # -- verbs -------------------------------------------------------------------------------
 

@@ -320,3 +320,12 @@ def test_a_merge_patch_leaves_the_rest():
     value = {"a": {"b": 1, "c": 2}, "d": 3}
     merge(value, {"a": {"b": None, "e": 4}})
     assert value == {"a": {"c": 2, "e": 4}, "d": 3}
+
+
+def test_a_body_in_chunks_is_read_whole_and_the_connection_goes_on(kubernetes):
+    """So kubectl sends what it creates."""
+    parts = [b'{"apiVersion": "v1", "kind": "Secret", ', b'"metadata": {"name": "s"}}']
+    place = f"{kubernetes.server.address}/api/v1/namespaces/default/secrets"
+    with requests.Session() as session:
+        session.post(place, data=iter(parts), timeout=10).raise_for_status()
+        assert session.get(f"{place}/s", timeout=10).json()["metadata"]["name"] == "s"

@@ -447,6 +447,9 @@ class Explanation:
     summary: str
     remedy: str = ""
 
+    def __str__(self) -> str:
+        return "; ".join(filter(None, (self.summary, self.remedy)))
+
 
 @dataclass(frozen=True, slots=True)
 class Check:

@@ -65,7 +65,7 @@ class Waits:
         except BatchBridgeError as error:  # an aside must not end the waiting
             log.debug("%s cannot be explained: %s", job.ref, error)
             return
-        text = f"{reason.summary} {reason.remedy}".strip() if reason else ""
+        text = str(reason or "")
         if text and self._told.get(job) != text:
             note(f"{called(job)} waits: {text}")
         self._told[job] = text

@@ -69,8 +69,8 @@ def test_a_job_says_why_it_waits_and_again_when_that_changes(bb, engine, monkeyp
     engine.reasons.extend(["no room"] * 3 + ["no gpu"] * 2)
     told = [line for line in bb(*command).stderr.splitlines() if "waits" in line]
     assert [line.partition(" waits: ")[2] for line in told] == [
-        "no room buy a machine",
-        "no gpu buy a machine",
+        "no room; buy a machine",
+        "no gpu; buy a machine",
     ]
     assert told[0].startswith("note: n")
 

@@ -101,10 +101,9 @@ class Telling:
 def reason(job: Job) -> str:
     """Why the job is not running, as the engine says; empty where it says nothing."""
     try:
-        found = job.explain()
+        return str(job.explain() or "")
     except BatchBridgeError:
         return ""
-    return " ".join(filter(None, (found.summary, found.remedy))) if found else ""
 
 
 def ended(job: Job, record: Record, details: Mapping[str, str]) -> None:

@@ -277,8 +277,9 @@ class Client:
 
 def _until_heard(ended: Sequence[Job]) -> float:
     """Seconds until all who follow these jobs have heard of their ends; clocks may differ."""
-    last = max((job.record.finished_at or 0.0 for job in ended), default=0.0)
-    return min(HEARD, max(0.0, last + HEARD - time.time()))
+    now = time.time()
+    last = max((job.record.finished_at or now for job in ended), default=0.0)
+    return min(HEARD, max(0.0, last + HEARD - now))
 
 
 def _at_hand(driver: BatchDriver[Any]) -> Resolved:

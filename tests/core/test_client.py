@@ -350,7 +350,7 @@ def test_only_jobs_that_are_over_are_purged(obliging):
 
 @pytest.mark.parametrize(
     ("ended", "pause"),
-    [(1000.0, 3.0), (999.0, 2.0), (900.0, 0.0), (1060.0, 3.0), (None, 0.0)],
+    [(1000.0, 3.0), (999.0, 2.0), (900.0, 0.0), (1060.0, 3.0), (None, 3.0)],
     ids=["now", "a moment ago", "long ago", "by a clock that is fast", "unknown"],
 )
 def test_what_has_just_ended_is_not_purged_before_others_have_heard_of_it(

@@ -154,17 +154,15 @@ def test_jobs_are_not_lost_while_every_connection_breaks(agent, client):
     assert [len(allocs(agent, job)) for job in jobs] == [1] * 8
 
 
-def test_a_burst_that_the_events_buffer_does_not_hold(clients):
-    with Agent(buffer=2) as agent:
-        client = clients(agent)
-        specs = [{"command": f"exit {n % 4}", "options": {"driver": "raw_exec"}} for n in range(40)]
-        jobs = client.submit_many(specs)
-        codes = {job.ref: job.record.exit_code or 0 for job in as_completed(jobs, PATIENCE)}
-    assert [codes[job.ref] for job in jobs] == [n % 4 for n in range(40)]
-
-
-def test_many_jobs_over_the_few_connections_that_are_allowed(clients):
-    with Agent(limit=3) as agent:
+@pytest.mark.parametrize(
+    "short",
+    [
+        pytest.param({"buffer": 2}, id="the events' buffer does not hold them"),
+        pytest.param({"limit": 3}, id="few connections are allowed"),
+    ],
+)
+def test_a_burst_of_many_jobs(clients, short):
+    with Agent(**short) as agent:
         client = clients(agent)
         specs = [{"command": f"exit {n % 4}", "options": {"driver": "raw_exec"}} for n in range(40)]
         jobs = client.submit_many(specs)

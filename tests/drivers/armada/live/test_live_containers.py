@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from contextlib import contextmanager
 from dataclasses import replace
 from uuid import uuid4
@@ -16,6 +15,7 @@ from batchbridge import Client
 from batchbridge.errors import AuthError
 from batchbridge.model import Cause, JobState
 from batchbridge_armada import ArmadaDriver
+from tests.drivers.armada.helpers import until
 from tests.drivers.armada.live.doors import strict_binoculars
 from tests.drivers.armada.live.test_live_any import running
 
@@ -40,14 +40,6 @@ def output(job):
     text = b"".join(chunk.data for chunk in job.logs()).decode()
     assert job.wait(timeout=120).state is JobState.SUCCEEDED, job.record
     return text
-
-
-def until(holds, patience=60):
-    deadline = time.monotonic() + patience
-    while not (found := holds()):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    return found
 
 
 def volume(path, **source):
@@ -241,8 +233,8 @@ def test_a_service_leads_to_the_command(served, kubernetes):
         ends = [end for one in of(job, kubernetes.items(slices)) for end in one["endpoints"] or ()]
         return [end["addresses"][0] for end in ends if end["conditions"].get("ready")]
 
-    (address,) = until(ready)
-    assert until(lambda: answers(f"{address}:8080"))
+    (address,) = until(ready, patience=60)
+    assert until(lambda: answers(f"{address}:8080"), patience=60)
 
 
 def test_a_port_of_the_node_leads_to_the_command(served, kubernetes):
@@ -250,7 +242,7 @@ def test_a_port_of_the_node_leads_to_the_command(served, kubernetes):
     (port,) = service["spec"]["ports"]
     (node, *_) = kubernetes.nodes()
     address = node["status"]["addresses"][0]["address"]
-    assert until(lambda: answers(f"{address}:{port['nodePort']}"))
+    assert until(lambda: answers(f"{address}:{port['nodePort']}"), patience=60)
 
 
 # -- rights ----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import pytest
 from batchbridge.model import Cause, JobSpec, JobState
 from batchbridge_armada.protocol import job_pb2, job_pb2_grpc
 from localdev.armada_ready import await_ready
+from tests.drivers.armada.helpers import until
 from tests.drivers.armada.live.conftest import MODEST
 from tests.drivers.armada.live.test_live_any import lasting, running
 
@@ -24,14 +25,6 @@ INGRESSES = "/apis/networking.k8s.io/v1/ingresses"
 @pytest.fixture(autouse=True)
 def _real(real):
     """On nothing else."""
-
-
-def until(holds, patience=60):
-    deadline = time.monotonic() + patience
-    while not (found := holds()):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    return found
 
 
 def test_a_secret_s_keys_reach_the_command(submit, kubernetes):
@@ -87,7 +80,9 @@ def test_a_job_is_found_by_what_another_system_calls_it(stack, submit):
     )
     with grpc.insecure_channel(stack.address) as channel:
         stub = job_pb2_grpc.JobsStub(channel)
-        until(lambda: job.ref.id in stub.GetJobStatusUsingExternalJobUri(ask).job_states)
+        until(
+            lambda: job.ref.id in stub.GetJobStatusUsingExternalJobUri(ask).job_states, patience=60
+        )
 
 
 def test_a_cancelled_command_that_does_not_listen_has_its_grace(client, submit, shared, tmp_path):
@@ -104,7 +99,7 @@ def test_a_cancelled_command_that_does_not_listen_has_its_grace(client, submit, 
     def silent():
         return time.time() - beat.stat().st_mtime > 2
 
-    until(silent)
+    until(silent, patience=60)
     spec = JobSpec.parse({**MODEST, "command": "true", "options": {"grace": 2}})
     assert beat.stat().st_mtime < told + client.driver.linger(spec)
 

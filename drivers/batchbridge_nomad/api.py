@@ -6,20 +6,22 @@ All go through one :class:`~batchbridge_nomad.session.Session`, and raise its er
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from nomad import api as endpoints
 
-from batchbridge.errors import TransportError
+from batchbridge.errors import BatchBridgeError, TransportError
 from batchbridge_nomad.replies import Missing, Unauthorized
-from batchbridge_nomad.session import Answer, Session
+from batchbridge_nomad.session import Answer, Session, Unsent
 from batchbridge_nomad.settings import NomadSettings
 from batchbridge_nomad.transfer import Broken, Reply
 from batchbridge_nomad.wire import Alloc, Evaluation, Job, Node, Registered, Validity, read
 
+M = TypeVar("M")
 T = TypeVar("T")
 
 VARIABLES = 'variables { path "nomad/jobs/*" { capabilities = ["write", "destroy"] } }'
@@ -53,7 +55,7 @@ class _Nomad:
     token that belongs to another address would be sent here.
     """
 
-    def __init__(self, session: Session, place: Place) -> None:
+    def __init__(self, session: Session | Unsent, place: Place) -> None:
         named = {
             "address": "",  # the session's
             "namespace": place.namespace,
@@ -92,6 +94,20 @@ class Api:
         """Register a job. Refused in Nomad's words where it is not valid or is there already."""
         found = self._ask(place, "submit-job", lambda at: at.jobs.register_job(payload))
         return read(found, Registered)
+
+    def register_all(
+        self, jobs: Iterable[tuple[M, Place, Mapping[str, Any]]], *, at_once: int
+    ) -> Iterator[tuple[M, Registered | BatchBridgeError]]:
+        """Register many, so many at once: what stood beside each, and what came of it, as it comes.
+
+        The next of `jobs` is only asked for when it may go.
+        """
+        asked = (
+            ((mark, place), _unsent(place).jobs.register_job(payload))
+            for mark, place, payload in jobs
+        )
+        for (mark, place), answer in self._open().send_all(asked, at_once=at_once):
+            yield mark, _registered(place, answer)
 
     def parse(self, place: Place, hcl: str) -> Mapping[str, Any]:
         """A job in HCL as JSON. Refused in Nomad's words where it is none."""
@@ -243,8 +259,7 @@ class Api:
         try:
             return ask(self._at(place))
         except Unauthorized as error:
-            remedy = f"the token needs {needs} in the namespace {place.namespace}"
-            raise Unauthorized(str(error), remedy=error.remedy or remedy) from error
+            raise _lacking(error, place, needs) from error
 
     def _get(self, place: Place, needs: str, path: str, params: Mapping[str, Any]) -> Answer:
         session = self._open()
@@ -269,6 +284,27 @@ class Api:
             if place not in self._clients:
                 self._clients[place] = _Nomad(session, place)
             return self._clients[place]
+
+
+@cache
+def _unsent(place: Place) -> _Nomad:
+    """python-nomad's calls, that give their requests."""
+    return _Nomad(Unsent(), place)
+
+
+def _registered(place: Place, answer: Answer | BatchBridgeError) -> Registered | BatchBridgeError:
+    if isinstance(answer, Unauthorized):
+        return _lacking(answer, place, "submit-job")
+    try:
+        return answer if isinstance(answer, BatchBridgeError) else read(answer.json(), Registered)
+    except TransportError as error:
+        return error
+
+
+def _lacking(error: Unauthorized, place: Place, needs: str) -> Unauthorized:
+    """That refusal, naming the capability that the call needs."""
+    remedy = f"the token needs {needs} in the namespace {place.namespace}"
+    return Unauthorized(str(error), remedy=error.remedy or remedy)
 
 
 def of_jobs(prefix: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from batchbridge.driver import BatchDriver, Capabilities
 from batchbridge.driver import Known as Followed
-from batchbridge.errors import AuthError, BatchBridgeError, SpecError
+from batchbridge.errors import AuthError, BatchBridgeError
 from batchbridge.model import (
     Absent,
     Batch,
@@ -28,15 +28,12 @@ from batchbridge.streams import mapped
 from batchbridge_nomad import explain, jobs, jobspec, lists, logs, show, translate, watch
 from batchbridge_nomad.api import Api, Place
 from batchbridge_nomad.book import Book
-from batchbridge_nomad.plan import Planner, options_of
-from batchbridge_nomad.register import Registrar
+from batchbridge_nomad.plan import Plan, Planner, options_of
+from batchbridge_nomad.register import CALLS, Registrar
 from batchbridge_nomad.secrets import variable_path
 from batchbridge_nomad.settings import NomadOptions, NomadSettings
 from batchbridge_nomad.translate import Known
 from batchbridge_nomad.wire import Alloc, Job
-
-CALLS = 16
-"""Requests at once where there is one for each job: Nomad writes many to disk as fast as one."""
 
 
 class NomadDriver(BatchDriver[NomadSettings]):
@@ -83,10 +80,7 @@ class NomadDriver(BatchDriver[NomadSettings]):
 
     def submit(self, submissions: Sequence[Submission]) -> Iterator[Receipt]:
         """Register each, create-only. A job that Nomad refuses is a receipt in its words."""
-        if len(submissions) == 1:  # for which threads would cost more than the call
-            yield self._submit(submissions[0])
-        else:
-            yield from mapped(self._submit, submissions, workers=CALLS)
+        return Registrar(self._api, self._planner, self._note).register(submissions)
 
     def snapshot(self, scope: Scope, known: Collection[str]) -> Batch:
         """The history of each known job; Absent where Nomad denies it, asked for by itself."""
@@ -198,16 +192,11 @@ class NomadDriver(BatchDriver[NomadSettings]):
         job = self._book(ref.scope).get(ref.id)
         return job is None or bool(job.allocs)
 
-    def _submit(self, submission: Submission) -> Receipt:
-        try:
-            plan = self._planner.plan(submission)
-        except SpecError as error:
-            return Receipt(submission.key, error=error)
-        receipt = Registrar(self._api, plan).submit(submission)
-        if receipt.created and receipt.id:
-            job = Job(receipt.id, submit_time=time.time_ns(), meta=plan.payload["Job"]["Meta"])
-            self._book(plan.scope).enter(jobs.known(job, []))
-        return receipt
+    def _note(self, plan: Plan) -> None:
+        """That job is new: there is no more to know of it."""
+        meta = plan.payload["Job"]["Meta"]
+        job = Job(plan.job_id, submit_time=time.time_ns(), meta=meta)
+        self._book(plan.scope).enter(jobs.known(job, []))
 
     def _known(self, scope: Scope, ids: Collection[str]) -> dict[str, Known]:
         """What Nomad knows of these jobs now, noted."""

@@ -21,10 +21,16 @@ from batchbridge_nomad.template import Block
 class Plan:
     """One job, ready to be registered."""
 
+    submission: Submission
     scope: Scope
     place: Place
     payload: Block
     notes: tuple[str, ...] = ()
+
+    @property
+    def job_id(self) -> str:
+        """What Nomad is to call it."""
+        return str(self.payload["Job"]["ID"])
 
 
 class Planner:
@@ -52,7 +58,7 @@ class Planner:
         site = jobspec.Site(place.namespace, place.region, self._settings.mhz_per_core)
         base = self._base(place, options.template)
         made = jobspec.payload(submission, options, site, base)
-        return Plan(scope, place, made, tuple(template.notes(base or {}, made["Job"])))
+        return Plan(submission, scope, place, made, tuple(template.notes(base or {}, made["Job"])))
 
     def _base(self, place: Place, option: str) -> Block | None:
         """The job of a template, read and parsed once while its text stays the same."""

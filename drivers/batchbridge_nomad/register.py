@@ -1,94 +1,135 @@
-"""Registering one job, with the secrets that it reads: each outcome as a receipt."""
+"""Registering jobs, with the secrets that they read: each outcome as a receipt."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
-from batchbridge.errors import BatchBridgeError, KeyConflict, TransportError
+from batchbridge.errors import BatchBridgeError, KeyConflict, SpecError, TransportError
 from batchbridge.model import Receipt, Submission
+from batchbridge.streams import mapped
 from batchbridge_nomad.api import Api
 from batchbridge_nomad.jobs import digest
-from batchbridge_nomad.jobspec import job_id
-from batchbridge_nomad.plan import Plan
+from batchbridge_nomad.plan import Plan, Planner
 from batchbridge_nomad.replies import Conflict, Refused, rejected
 from batchbridge_nomad.secrets import variable_path
+from batchbridge_nomad.wire import Registered
 
-
-class AlreadyThere(Refused):
-    """A job of that id is registered, or was, and is not collected yet."""
+CALLS = 16
+"""Requests at once where there is one for each job: Nomad writes many to disk as fast as one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Registrar:
-    """Registers what was planned. Safe to repeat: a key is one job, whose secrets stay."""
+    """Registers jobs, once. Safe to repeat: a key is one job, whose secrets stay."""
 
     api: Api
-    plan: Plan
+    planner: Planner
+    note: Callable[[Plan], None]  #: called with each job that is new
+    longer: list[Callable[[], Receipt]] = field(default_factory=list)
+    refused: list[Receipt] = field(default_factory=list)
+    problems: list[BatchBridgeError] = field(default_factory=list)
 
-    def submit(self, submission: Submission) -> Receipt:
-        """Register the job. One that Nomad refuses is a receipt in its words."""
-        key, notes = submission.key, self.plan.notes
-        try:
-            with self._secrets(submission):
-                notes += self._register()
-        except AlreadyThere:
-            return self._repeated(submission)
-        except Refused as error:
-            return Receipt(key, error=rejected(str(error)))
-        return Receipt(key, id=job_id(key), created=True, notes=notes)
+    def register(self, submissions: Iterable[Submission]) -> Iterator[Receipt]:
+        """Register each. A job that Nomad refuses is a receipt in its words; they come as answered.
 
-    def _register(self) -> tuple[str, ...]:
-        """Nomad's own warnings."""
+        What Nomad cannot be asked for is raised once no request is under way; what was not begun by
+        then is not registered.
+        """
+        asked = ((plan, plan.place, plan.payload) for plan in self._short(submissions))
+        for plan, answer in self.api.register_all(asked, at_once=CALLS):
+            if isinstance(answer, Registered):
+                yield self._created(plan, answer)
+            elif not isinstance(answer, Refused):
+                self.problems.append(answer)
+            elif _known(answer):
+                self.longer.append(partial(self._repeated, plan))
+            else:
+                yield _refused(plan, answer)
+        yield from self.refused
+        for problem in self.problems:
+            raise problem
+        yield from mapped(lambda work: work(), self.longer, workers=CALLS)
+
+    def _short(self, submissions: Iterable[Submission]) -> Iterator[Plan]:
+        """The plans that take one request, each made when it may go; the others are for later."""
+        for submission in submissions:
+            if self.problems:
+                return
+            try:
+                plan = self.planner.plan(submission)
+            except SpecError as error:
+                self.refused.append(Receipt(submission.key, error=error))
+                continue
+            if submission.secrets:
+                self.longer.append(partial(self._with_secrets, plan))
+            else:
+                yield plan
+
+    def _with_secrets(self, plan: Plan) -> Receipt:
         try:
-            said = self.api.register(self.plan.place, self.plan.payload).warnings
+            with self._secrets(plan):
+                return self._created(plan, self.api.register(plan.place, plan.payload))
         except Refused as error:
-            if "job already exists" in str(error):
-                raise AlreadyThere(str(error)) from error
-            raise
-        return (f"Nomad warns: {' '.join(said.split())}",) if said else ()
+            return self._repeated(plan) if _known(error) else _refused(plan, error)
+
+    def _created(self, plan: Plan, said: Registered) -> Receipt:
+        self.note(plan)
+        warnings = " ".join(said.warnings.split())
+        notes = (*plan.notes, *([f"Nomad warns: {warnings}"] if warnings else []))
+        return Receipt(plan.submission.key, id=plan.job_id, created=True, notes=notes)
 
     @contextmanager
-    def _secrets(self, submission: Submission) -> Iterator[None]:
+    def _secrets(self, plan: Plan) -> Iterator[None]:
         """Write the job's secrets first, and take them back where there will be no job."""
-        path = variable_path(job_id(submission.key))
-        written = bool(submission.secrets) and self._write(path, submission)
+        written = self._write(plan)
         try:
             yield
-        except (AlreadyThere, TransportError):
+        except TransportError:
             raise
-        except BatchBridgeError:
-            if written:
-                self._take_back(path)
+        except BatchBridgeError as error:
+            if written and not _known(error):
+                self._take_back(plan)
             raise
 
-    def _take_back(self, path: str) -> None:
+    def _take_back(self, plan: Plan) -> None:
         """Delete them, as far as that is allowed: why there is no job is what must be told."""
         with suppress(BatchBridgeError):
-            self.api.delete_variable(self.plan.place, path)
+            self.api.delete_variable(plan.place, variable_path(plan.job_id))
 
-    def _write(self, path: str, submission: Submission) -> bool:
+    def _write(self, plan: Plan) -> bool:
         """Write them anew; whether it did: those of a job that is there are left as they are."""
-        values = {name: secret.reveal() for name, secret in submission.secrets.items()}
+        path = variable_path(plan.job_id)
+        values = {name: secret.reveal() for name, secret in plan.submission.secrets.items()}
         try:
-            self.api.write_variable(self.plan.place, path, values, new=True)
+            self.api.write_variable(plan.place, path, values, new=True)
         except Conflict:
-            if self.api.job(self.plan.place, job_id(submission.key)) is not None:
+            if self.api.job(plan.place, plan.job_id) is not None:
                 return False
-            self.api.write_variable(self.plan.place, path, values, new=False)
+            self.api.write_variable(plan.place, path, values, new=False)
         return True
 
-    def _repeated(self, submission: Submission) -> Receipt:
+    def _repeated(self, plan: Plan) -> Receipt:
         """The answer to a key whose job is there already."""
-        key, known = submission.key, job_id(submission.key)
-        job = self.api.job(self.plan.place, known)
+        key, known = plan.submission.key, plan.job_id
+        job = self.api.job(plan.place, known)
         if job is None:
             raise TransportError(f"Nomad refused {known} as known, and then did not know it")
-        if digest(job) == submission.digest:
+        if digest(job) == plan.submission.digest:
             return Receipt(key, id=known, created=False)
         conflict = KeyConflict(
             f"the key {key!r} belongs to the job {known}, whose spec is another",
             remedy="use another key, or submit the same spec",
         )
         return Receipt(key, error=conflict)
+
+
+def _refused(plan: Plan, refusal: Refused) -> Receipt:
+    return Receipt(plan.submission.key, error=rejected(str(refusal)))
+
+
+def _known(refusal: BatchBridgeError) -> bool:
+    """Whether a job of that id is registered, or was, and is not collected yet."""
+    return isinstance(refusal, Refused) and "job already exists" in str(refusal)

@@ -13,20 +13,24 @@ import re
 import ssl
 import time
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, Self, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
 import pycurl
 
-from batchbridge.errors import ConfigError, RateLimited, TransportError
+from batchbridge.errors import BatchBridgeError, ConfigError, RateLimited, TransportError
 from batchbridge.secrets import Credential
 from batchbridge_nomad.replies import Unauthorized, problem, unreachable
 from batchbridge_nomad.settings import NomadSettings
+from batchbridge_nomad.steps import Steps, alone, together
 from batchbridge_nomad.transfer import Broken, Connections, Options, Reply
+
+T = TypeVar("T")
 
 UNIX = "unix://"
 
@@ -58,6 +62,44 @@ class Answer:
             raise TransportError(f"this is no answer of Nomad's: {error}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that is not sent yet. To python-nomad it is its own answer, handed out as it is."""
+
+    method: str
+    url: str
+    params: Mapping[str, Any]
+    body: bytes | None
+    ok: ClassVar[bool] = True
+
+    @classmethod
+    def of(
+        cls,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        **_: Any,
+    ) -> Self:
+        """That which python-nomad asks for; ours is what it says of trust and time."""
+        body = None if json is None else msgspec.json.encode(json)
+        return cls(method, url, params or {}, body)
+
+    def json(self) -> Self:
+        """Itself."""
+        return self
+
+
+class Unsent:
+    """Stands in python-nomad where a session does, and sends nothing: it gives the request."""
+
+    get = staticmethod(partial(Request.of, "GET"))
+    post = staticmethod(partial(Request.of, "POST"))
+    put = staticmethod(partial(Request.of, "PUT"))
+    delete = staticmethod(partial(Request.of, "DELETE"))
+
+
 class Session:
     """Requests to one address, as one identity. Safe from several threads.
 
@@ -77,37 +119,33 @@ class Session:
 
     def get(self, url: str, **asked: Any) -> Answer:
         """See :meth:`send`."""
-        return self.send("GET", url, **asked)
+        return self.send(Request.of("GET", url, **asked))
 
     def post(self, url: str, **asked: Any) -> Answer:
         """See :meth:`send`."""
-        return self.send("POST", url, **asked)
+        return self.send(Request.of("POST", url, **asked))
 
     def put(self, url: str, **asked: Any) -> Answer:
         """See :meth:`send`."""
-        return self.send("PUT", url, **asked)
+        return self.send(Request.of("PUT", url, **asked))
 
     def delete(self, url: str, **asked: Any) -> Answer:
         """See :meth:`send`."""
-        return self.send("DELETE", url, **asked)
+        return self.send(Request.of("DELETE", url, **asked))
 
-    def send(
-        self,
-        method: str,
-        url: str,
-        *,
-        params: Mapping[str, Any] | None = None,
-        json: Any = None,
-        **_: Any,
-    ) -> Answer:
+    def send(self, request: Request) -> Answer:
         """The answer, read."""
-        body = None if json is None else msgspec.json.encode(json)
-        asked = {**self._target(url, params), **_method(method, body), **_WHOLE}
-        with closing(self._reply(asked, self._settings.request_timeout)) as reply:
-            try:
-                return Answer(reply.read(), reply.head)
-            except Broken as error:
-                raise unreachable(error, self._settings.address) from error
+        return alone(self._answered(request))
+
+    def send_all(
+        self, requests: Iterable[tuple[T, Request]], *, at_once: int
+    ) -> Iterator[tuple[T, Answer | BatchBridgeError]]:
+        """The answers to many, as they come: each with what stood beside its request.
+
+        At most so many are under way at once, and the next is only asked for when it may go.
+        """
+        steps = ((mark, self._answered(request)) for mark, request in requests)
+        return together(steps, at_once=at_once)
 
     def open(
         self, url: str, params: Mapping[str, Any], *, silence: float, breakable: bool = False
@@ -118,13 +156,23 @@ class Session:
         thread may shut it down.
         """
         asked = {**self._target(url, params), **_method("GET", None), **_AS_IT_COMES}
-        return self._reply(asked, silence, breakable=breakable)
+        return alone(self._reply(asked, silence, breakable=breakable))
 
     def close(self) -> None:
         """Let go of every connection."""
         self._connections.close()
 
-    def _reply(self, asked: Options, silence: float, *, breakable: bool = False) -> Reply:
+    def _answered(self, request: Request) -> Steps[Answer]:
+        """The answer, read."""
+        body = _method(request.method, request.body)
+        asked = {**self._target(request.url, request.params), **body, **_WHOLE}
+        with closing((yield from self._reply(asked, self._settings.request_timeout))) as reply:
+            try:
+                return Answer(reply.read(), reply.head)
+            except Broken as error:
+                raise unreachable(error, self._settings.address) from error
+
+    def _reply(self, asked: Options, silence: float, *, breakable: bool = False) -> Steps[Reply]:
         """The answer, once Nomad allows a connection: one too many is refused unheard.
 
         What shall be breakable raises at once, as nobody could break off that wait.
@@ -132,39 +180,43 @@ class Session:
         deadline = time.monotonic() + CROWDED
         while True:
             try:
-                return self._as_somebody(asked, silence, breakable=breakable)
+                return (yield from self._as_somebody(asked, silence, breakable=breakable))
             except RateLimited as error:
                 self._connections.thin_out()
                 rest = max(error.retry_after, random.uniform(*REST))
                 if breakable or time.monotonic() + rest > deadline:
                     raise
-            time.sleep(rest)
+            yield rest
 
-    def _as_somebody(self, asked: Options, silence: float, *, breakable: bool) -> Reply:
+    def _as_somebody(self, asked: Options, silence: float, *, breakable: bool) -> Steps[Reply]:
         """The answer; where the token is refused, that to another one."""
         token = self._identity.token()
         try:
-            return self._once(asked, token, silence, breakable=breakable)
+            return (yield from self._once(asked, token, silence, breakable=breakable))
         except Unauthorized:
             if not self._identity.refused(token):
                 raise
-        return self._once(asked, self._identity.token(), silence, breakable=breakable)
+        token = self._identity.token()
+        return (yield from self._once(asked, token, silence, breakable=breakable))
 
-    def _once(self, asked: Options, token: str, silence: float, *, breakable: bool) -> Reply:
+    def _once(self, asked: Options, token: str, silence: float, *, breakable: bool) -> Steps[Reply]:
         heads = {pycurl.HTTPHEADER: [*_HEADERS, *self._identity.headers(token)]}
-        asked = {**asked, **heads}
+        reply = self._connections.request({**asked, **heads}, silence=silence, breakable=breakable)
         try:
-            reply = self._connections.request(asked, silence=silence, breakable=breakable)
-            if 200 <= reply.status < 300:
-                return reply
-            with closing(reply):
-                status, words, head = reply.status, reply.read(), reply.head
-        except Broken as error:
-            raise unreachable(error, self._settings.address) from error
-        raise problem(status, words.decode(errors="replace"), headers(head))
+            yield reply
+            reply.read_head()
+            if not 200 <= reply.status < 300:
+                words = reply.read().decode(errors="replace")
+                raise problem(reply.status, words, headers(reply.head))
+        except BaseException as error:
+            reply.close()
+            if isinstance(error, Broken):
+                raise unreachable(error, self._settings.address) from error
+            raise
+        return reply
 
-    def _target(self, url: str, params: Mapping[str, Any] | None) -> Options:
-        return {pycurl.URL: f"{self._base}{url}{_query(params or {})}"}
+    def _target(self, url: str, params: Mapping[str, Any]) -> Options:
+        return {pycurl.URL: f"{self._base}{url}{_query(params)}"}
 
 
 def headers(head: tuple[bytes, ...]) -> dict[str, str]:

@@ -1,6 +1,7 @@
-"""One request at a time over a connection that is kept, its answer read as it comes; by libcurl.
+"""Requests over connections that are kept, their answers read as they come; by libcurl.
 
-libcurl is driven step by step: a call of its own that waits would keep Ctrl-C waiting too.
+libcurl is driven step by step: a call of its own that waits would keep Ctrl-C waiting too, and one
+thread can wait for many answers.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -82,11 +83,11 @@ class Connections:
         self._closed = False
 
     def request(self, options: Options, *, silence: float, breakable: bool = False) -> Reply:
-        """The answer to one request, on a connection of its own; what is before its body was read.
+        """A request on its way, on a connection of its own, and the answer that it will have.
 
-        Broken where there is none, or where `silence` seconds pass between two of its bytes. Where
-        a connection that was kept is dead, libcurl makes another. `breakable`: another thread may
-        shut the answer down.
+        It is broken where `silence` seconds pass between two of its bytes. Where a connection that
+        was kept is dead, libcurl makes another. `breakable`: another thread may shut the answer
+        down.
         """
         with self._lock:
             connection = self._idle.pop() if self._idle else Connection(self._options)
@@ -129,7 +130,7 @@ class Connections:
 class Reply:
     """An answer, for one thread to read; closing it gives its connection back.
 
-    Iterating gives its bytes as they come. Broken where it breaks.
+    Iterating gives its bytes as they come. Broken where there is none, or where it breaks.
     """
 
     def __init__(
@@ -139,11 +140,14 @@ class Reply:
         self._home = home
         self._silence, self._heard_at = silence, time.monotonic()
         self._bell = socket.socketpair() if breakable else None
-        self._going, self._closed, self._over = True, False, False
+        self.files: Mapping[int, int] = {}  #: what it waits for, if so: files, and poll's events
+        self.resolving = False  #: it waits for a name, of which poll knows nothing
+        self._closed, self._shut = False, False
+        self.over = False  #: nothing more will come: it is whole, or broken
         self._cut: Broken | None = None
         connection.multi.add_handle(connection.curl)
         try:
-            self._read_head()
+            self.advance()
         except BaseException:
             self.close()
             raise
@@ -153,7 +157,7 @@ class Reply:
 
     @property
     def status(self) -> int:
-        """The status code."""
+        """The status code, once what is before the body was read."""
         return int(self._connection.curl.getinfo(pycurl.RESPONSE_CODE))
 
     @property
@@ -161,12 +165,19 @@ class Reply:
         """The lines before the body."""
         return tuple(self._connection.head)
 
+    def read_head(self) -> None:
+        """Read what is before the body. Broken where there is none."""
+        while not (self.over or self._headed()):
+            self._step()
+        if self._cut and not self._headed():
+            raise self._cut
+
     def read1(self) -> bytes:
         """Some bytes, as soon as there are any; none at its end. Broken where it breaks."""
         body = self._connection.body
-        while self._going and not (body or self._over):
+        while not (body or self.over or self._shut):
             self._step()
-        if self._over:
+        if self._shut:
             return b""
         if self._cut and not body:
             raise self._cut
@@ -180,7 +191,7 @@ class Reply:
 
     def shutdown(self) -> None:
         """Make a read that waits return, as at the end. From any thread, if it is breakable."""
-        self._over = True
+        self._shut = True
         if self._bell:
             with suppress(OSError):  # it is closed already
                 self._bell[1].send(b"!")
@@ -189,17 +200,34 @@ class Reply:
         """Let go of it; a second time, nothing. What was not read to its end costs a connection."""
         if self._closed:
             return
-        self._closed, self._going = True, False
+        self._closed, self.over = True, True
         self._connection.multi.remove_handle(self._connection.curl)
         self._home.give_back(self._connection)
         for end in self._bell or ():
             end.close()
 
-    def _read_head(self) -> None:
-        while self._going and not self._headed():
-            self._step()
-        if self._cut and not self._headed():
-            raise self._cut
+    def advance(self) -> bool:
+        """Let libcurl read and write what it can; whether that told anything."""
+        if self.over:
+            return True
+        heard = self._heard()
+        _, active = self._connection.multi.perform()
+        if not active:
+            self._finish()
+        elif self._heard() != heard:
+            self._heard_at = time.monotonic()
+        elif self.patience <= 0:
+            words = f"nothing was heard for {self._silence:g} s"
+            self._cut, self.over = self._broken(pycurl.E_OPERATION_TIMEDOUT, words), True
+        else:
+            self._look()
+            return False
+        return True
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which it may go on saying nothing."""
+        return self._heard_at + self._silence - time.monotonic()
 
     def _headed(self) -> bool:
         """Whether the answer's head is there; one below 200 may come before it."""
@@ -207,38 +235,37 @@ class Reply:
         return bool(head) and not head[-1].strip() and self.status >= 200
 
     def _step(self) -> None:
-        """Let libcurl read and write what it can, and where that tells nothing, wait."""
-        heard = self._heard()
-        _, active = self._connection.multi.perform()
-        if not active:
-            self._finish()
-        elif self._heard() != heard:
-            self._heard_at = time.monotonic()
-        else:
-            self._wait()
+        if not self.advance():
+            wait([self])
 
     def _heard(self) -> int:
         return len(self._connection.head) + len(self._connection.body)
 
     def _finish(self) -> None:
-        self._going = False
+        self.over = True
         _, _, failed = self._connection.multi.info_read()
         self._cut = next((self._broken(code, words) for _, code, words in failed), None)
 
-    def _wait(self) -> None:
-        left = self._heard_at + self._silence - time.monotonic()
-        if left <= 0:
-            words = f"nothing was heard for {self._silence:g} s"
-            raise self._broken(pycurl.E_OPERATION_TIMEDOUT, words)
+    def _look(self) -> None:
+        """Note what it waits for."""
         reads, writes, _ = self._connection.multi.fdset()
-        longest = TICK if reads or writes else RESOLVING
-        poll = select.poll()
-        for file in (*reads, *([self._bell[0].fileno()] if self._bell else ())):
-            poll.register(file, select.POLLIN)
-        for file in writes:
-            poll.register(file, select.POLLOUT)
-        poll.poll(1000 * min(left, longest))
+        bell = [self._bell[0].fileno()] if self._bell else []
+        files = dict.fromkeys([*reads, *bell], select.POLLIN)
+        self.files = {**files, **{file: files.get(file, 0) | select.POLLOUT for file in writes}}
+        self.resolving = not (reads or writes)
 
     def _broken(self, code: int, words: str) -> Broken:
         sent = self._connection.curl.getinfo(pycurl.REQUEST_SIZE) > 0
         return Broken(code, words, sent=sent)
+
+
+def wait(replies: Collection[Reply]) -> list[Reply]:
+    """Wait until some of these answers, each advanced in vain, can be advanced; those."""
+    files = {file: reply for reply in replies for file in reply.files}
+    poll = select.poll()
+    for file, reply in files.items():
+        poll.register(file, reply.files[file])
+    longest = RESOLVING if any(reply.resolving for reply in replies) else TICK
+    seconds = min(longest, *(reply.patience for reply in replies))
+    told = poll.poll(1000 * max(0.0, seconds))
+    return list(dict.fromkeys(files[file] for file, _ in told)) or list(replies)

@@ -48,7 +48,13 @@ def connections() -> Iterator[Connections]:
 
 def get(connections: Connections, url: str, *, silence: float = 30, breakable: bool = False):
     asked = {pycurl.URL: url, pycurl.HTTPGET: 1}
-    return connections.request(asked, silence=silence, breakable=breakable)
+    reply = connections.request(asked, silence=silence, breakable=breakable)
+    try:
+        reply.read_head()
+    except BaseException:
+        reply.close()
+        raise
+    return reply
 
 
 def until_it_ends(connection: socket.socket) -> None:

@@ -117,8 +117,7 @@ def test_those_under_way_when_one_came_to_nothing_are_told(httpserver, driver):
     httpserver.expect_request("/v1/jobs").respond_with_handler(answer)
     told = []
     with pytest.raises(TransportError):
-        for receipt in driver.submit(jobs(100)):
-            told.append(receipt.key)
+        told.extend(receipt.key for receipt in driver.submit(jobs(100)))
     assert sorted(told) == sorted(f"k{n}" for n in range(1, CALLS))
 
 

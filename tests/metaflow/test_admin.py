@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 from batchbridge import Client, Job
 from metaflow_extensions.batchbridge.plugins import admin, clients, runs
+from metaflow_extensions.batchbridge.plugins import history as keeping
 from metaflow_extensions.batchbridge.plugins.admin import Asked
 from metaflow_extensions.batchbridge.plugins.attributes import BatchBridgeException
 from metaflow_extensions.batchbridge.plugins.history import History
@@ -172,16 +175,87 @@ def test_purge_keeps_the_output_first_and_then_the_engine_forgets(
         assert T1 not in {job.name for job in client.list(Run(FLOW, "1").job_set)}
 
 
+@dataclass
+class Clock:
+    """Time that is so much ahead, and that sleep brings forward at once."""
+
+    ahead: float = 0.0
+    slept: float = 0.0
+    sleeps: Callable[[], object] = tuple  #: is called at each
+
+    def time(self) -> float:
+        return time.time() + self.ahead + self.slept
+
+    def sleep(self, seconds: float) -> None:
+        self.slept += seconds
+        self.sleeps()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """What those look at who purge."""
+    made = Clock()
+    for module in (admin, keeping):
+        monkeypatch.setattr(module, "time", made)
+    return made
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("there", [small_nomad], indirect=True)
-def test_output_that_the_tasks_own_process_has_kept_is_left_as_it_is(
-    jobs: dict[str, Job], target: Target, history: History
+def test_output_that_the_tasks_own_process_keeps_is_left_as_it_is(
+    jobs: dict[str, Job], target: Target, history: History, clock: Clock
 ) -> None:
     _begun(jobs[T1])
     facts = {"field_name": "batchbridge-state", "tags": ["attempt_id:0"]}
-    history.metadata.facts.append(facts)
+    clock.sleeps = lambda: history.metadata.facts.append(facts)
     list(admin.killed(Asked(history, (target,), job_ids=(T1,)), purge=True))
+    assert clock.slept > 0
     assert history.datastore.kept == {}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("there", [small_nomad], indirect=True)
+@pytest.mark.parametrize(("ahead", "longest"), [(0.0, keeping.OWN + 1), (keeping.OWN, 0.0)])
+def test_processes_that_keep_nothing_are_waited_for_together_from_the_jobs_ends(
+    jobs: dict[str, Job],
+    target: Target,
+    history: History,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    ahead: float,
+    longest: float,
+) -> None:
+    """The engine is asked to forget them all at once: it is left in peace for seconds before."""
+    purges: list[Iterable[Job]] = []
+    monkeypatch.setattr(Client, "purge", lambda client, ended: purges.append(ended))
+    clock.ahead = ahead
+    list(admin.killed(Asked(history, (target,), run_id="1"), purge=True))
+    assert [{job.name for job in ended} for ended in purges] == [{T1, E1}]
+    assert {place[1] for place in history.datastore.kept} == {"train", "test"}
+    assert clock.slept <= longest
+
+
+@pytest.mark.timeout(120)
+def test_a_job_that_is_known_by_its_reference_alone_is_told_by_it(
+    jobs: dict[str, Job], target: Target, history: History
+) -> None:
+    ref = str(jobs[T1].ref)
+    asked = Asked(history, (target,), job_ids=(ref,))
+    (line,) = admin.listed(asked)
+    assert re.fullmatch(f"{re.escape(ref)} [A-Z]+", line)
+    assert list(admin.killed(asked)) == [f"Ending {ref}"]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("there", [small_nomad], indirect=True)
+def test_a_job_whose_task_is_not_known_is_not_purged(
+    jobs: dict[str, Job], target: Target, history: History
+) -> None:
+    ref = str(jobs[T1].ref)
+    *_, line = admin.killed(Asked(history, (target,), job_ids=(ref,)), purge=True)
+    assert line.startswith(f"{ref} is not purged: its task is not known")
+    assert "--run-id" in line
+    assert jobs[T1].refresh().state == "CANCELLED"
 
 
 @pytest.mark.parametrize("there", [small_armada], indirect=True)

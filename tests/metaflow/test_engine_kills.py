@@ -141,7 +141,7 @@ def test_a_job_that_is_killed_from_the_command_line_is_not_retried(
 ) -> None:
     """With --purge the output stays where ``flow.py logs`` looks, whoever saved it."""
     run = started(place, there, "linger", *RETRY)
-    kill = (there.name, "kill", "--my-runs", *(["--purge"] if there.name == "nomad" else []))
+    kill = (there.name, "kill", *(["--purge"] if there.name == "nomad" else []))
     place.flow(place.root / "kill_flow.py", *kill, env=there.env, within=LONG)
     console = run.finish()
     assert run.process.returncode == 1
@@ -160,6 +160,7 @@ def test_the_jobs_of_a_run_are_found_and_killed_by_each_option(place: Place, the
         return re.findall(rf"\b{there.name}://\S+", said)
 
     (ref,) = asked("list")
+    assert asked("list", "--my-runs") == [ref]
     run_id = re.findall(r"KillFlow\W(\d+)", ref)[0]
     ours = {
         "--run-id": run_id,

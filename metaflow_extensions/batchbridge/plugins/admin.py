@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from batchbridge import BatchBridgeError, Client, Job
@@ -53,7 +54,7 @@ def listed(asked: Asked) -> Iterator[str]:
         with connect(target) as client:
             for job in jobs.going(_found(client, target, asked)):
                 found = True
-                yield f"{job.ref} {job.record.state} {job.name}"
+                yield f"{job.ref} {job.record.state} {job.name}".rstrip()
     if not found:
         yield NONE_FOUND
     yield from orphans.lines(asked.flow)
@@ -80,7 +81,7 @@ def _killed(client: Client, target: Target, asked: Asked, *, purge: bool) -> Ite
         raise refusal("kill", missing)
     found = {job.ref: job for job in _found(client, target, asked)}
     for job in jobs.going(found.values()):
-        yield f"Ending {job.ref} ({job.name})"
+        yield f"Ending {job.ref}" + (f" ({job.name})" if job.name else "")
 
     def left() -> list[Job]:
         found.update((job.ref, job) for job in jobs.going(_found(client, target, asked)))
@@ -89,17 +90,24 @@ def _killed(client: Client, target: Target, asked: Asked, *, purge: bool) -> Ite
     if not jobs.end(client, left, reason="killed by the user", patience=PATIENCE):
         raise BatchBridgeException("the jobs were asked to end, and do not")
     if purge:
-        for job in found.values():
-            yield _purged(client, job, asked.history)
+        yield from _purged(client, found.values(), asked.history)
 
 
-def _purged(client: Client, job: Job, history: History) -> str:
+def _purged(client: Client, ended: Iterable[Job], history: History) -> Iterator[str]:
+    """Save what these jobs have written, then have the engine forget them all at once."""
+    now, kept = time.time(), []
+    for job in ended:
+        try:
+            history.keep(job, now)
+            kept.append(job)
+        except BatchBridgeError as error:
+            yield f"{job.ref} is not purged: {error}; {error.remedy}".rstrip("; ")
     try:
-        history.keep(job)
-        client.purge([job])
+        client.purge(kept)
     except BatchBridgeError as error:
-        return f"{job.ref} is not purged: {error}"
-    return f"{job.ref} is purged; its output is kept with the task"
+        raise refusal("purge", error) from None
+    for job in kept:
+        yield f"{job.ref} is purged; its output is kept with the task"
 
 
 # -- where they are --------------------------------------------------------------------------

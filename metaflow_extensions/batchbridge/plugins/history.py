@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchbridge import Job
+from batchbridge.errors import SpecError
 
 from . import runs
 from .joblogs import JobLogs
@@ -40,11 +41,20 @@ class History:
         where = (self.flow, run_id, "end")
         return bool(self.metadata.get_object("step", "task", None, None, *where))
 
-    def keep(self, job: Job) -> None:
-        """Save the output of an ended job, unless the attempt's own process has, or still does."""
-        task, run_id = runs.task_of(job.name), job.name.split(".")[1]
-        if task is None or self._kept(run_id, task):
-            return
+    def keep(self, job: Job, now: float) -> None:
+        """Save the output of a job that has ended by `now`, unless its own process does.
+
+        That is given `OWN` seconds from the end. SpecError where the job's task is not known.
+        """
+        task = runs.task_of(job.name)
+        if task is None:
+            remedy = "name its run, with --run-id"
+            raise SpecError("its task is not known, to keep its output with", remedy=remedy)
+        run_id, ended = job.name.split(".")[1], min(now, job.record.finished_at or now)
+        if not self._kept(run_id, task, ended + OWN):
+            self._save(job, run_id, task)
+
+    def _save(self, job: Job, run_id: str, task: Task) -> None:
         datastore = self.datastore.get_task_datastore(
             mode="w",
             run_id=run_id,
@@ -56,12 +66,11 @@ class History:
             for chunk in job.logs(follow=False):
                 logs.write(chunk)
 
-    def _kept(self, run_id: str, task: Task) -> bool:
-        """Whether the process says that it has; it is waited for while it may live."""
+    def _kept(self, run_id: str, task: Task, until: float) -> bool:
+        """Whether the process says that it has; it is waited for `until` then, if it may live."""
         gone = any(run.run_id == run_id for run in runs.abandoned(self.flow))
-        deadline = time.monotonic() + (0 if gone else OWN)
         while not self._told(run_id, task):
-            if time.monotonic() >= deadline:
+            if gone or time.time() >= until:
                 return False
             time.sleep(0.2)
         return True

@@ -13,10 +13,6 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-import yaml
-
-from tests.drivers.armada.server import Armada
-
 NOTES = "STAND_INS"
 """Names the file in which each program notes how it was called."""
 
@@ -30,6 +26,10 @@ def wait() -> None:
 
 def serve(config: str) -> None:
     """Armada's server, at the port of that configuration."""
+    import yaml  # here: the other programs are many, and need not wait for it
+
+    from tests.drivers.armada.server import Armada
+
     armada = Armada(port=yaml.safe_load(Path(config).read_text())["grpcPort"])
     wait()
     armada.close()

@@ -20,6 +20,7 @@ from batchbridge_nomad.settings import NomadSettings
 from localdev.nomad_admin import Admin
 from localdev.nomad_agent import admin_of, load
 from localdev.nomad_config import Agent, settings
+from tests.drivers.nomad.live.cluster import Cluster, cluster
 
 LIVE = [pytest.mark.live, pytest.mark.timeout(600)]
 """What marks these tests; agents take their time where others work."""
@@ -105,6 +106,20 @@ def admin(agent: Agent) -> Admin:
 def client(agent: Agent) -> Iterator[Client]:
     """A client of the plain agent."""
     with client_of(settings(agent)) as made:
+        yield made
+
+
+@pytest.fixture
+def pair(program: str) -> Iterator[Cluster]:
+    """A server and a client agent apart, which can be killed and started again."""
+    with cluster(program) as made:
+        yield made
+
+
+@pytest.fixture
+def pair_client(pair: Cluster) -> Iterator[Client]:
+    """A client of that server."""
+    with client_of(pair.servers[0].settings) as made:
         yield made
 
 

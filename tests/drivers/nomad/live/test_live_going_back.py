@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from batchbridge import Client, Job, JobState, as_completed
 from localdev.nomad_admin import Admin
-from tests.drivers.nomad.live.cluster import Cluster, cluster, eventually
-from tests.drivers.nomad.live.conftest import client_of
+from tests.drivers.nomad.live.cluster import Cluster, eventually
 from tests.drivers.nomad.live.gated import Gate
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -21,21 +20,9 @@ JOBS = 5
 Back = Callable[[], None]
 
 
-@pytest.fixture
-def nomad(program: str) -> Iterator[Cluster]:
-    with cluster(program) as made:
-        yield made
-
-
-@pytest.fixture
-def client(nomad: Cluster) -> Iterator[Client]:
-    with client_of(nomad.servers[0].settings) as made:
-        yield made
-
-
-def a_snapshot(nomad: Cluster, at: Path) -> Back:
+def a_snapshot(pair: Cluster, at: Path) -> Back:
     """Nomad's own snapshot; what restores it."""
-    server = nomad.servers[0]
+    server = pair.servers[0]
 
     def snapshot(verb: str) -> None:
         words = ["operator", "snapshot", verb, f"-address={server.settings.address}", str(at)]
@@ -45,35 +32,35 @@ def a_snapshot(nomad: Cluster, at: Path) -> Back:
     return lambda: snapshot("restore")
 
 
-def a_copy_of_the_disk(nomad: Cluster, at: Path) -> Back:
+def a_copy_of_the_disk(pair: Cluster, at: Path) -> Back:
     """The server's disk; what puts it back. The client agent begins anew with it."""
-    server = nomad.servers[0]
+    server = pair.servers[0]
     shutil.copytree(server.root / "data", at)
 
     def back() -> None:
-        for member in nomad.members:
+        for member in pair.members:
             member.kill()
         shutil.rmtree(server.root / "data")
         shutil.copytree(at, server.root / "data")
-        for member in nomad.members:
+        for member in pair.members:
             member.start()
-        eventually(nomad.ready, "they are back")
+        eventually(pair.ready, "they are back")
 
     return back
 
 
 @pytest.mark.parametrize("kept_as", [a_snapshot, a_copy_of_the_disk])
 def test_servers_that_go_back(
-    nomad: Cluster, client: Client, tmp_path: Path, kept_as: Callable[[Cluster, Path], Back]
+    pair: Cluster, pair_client: Client, tmp_path: Path, kept_as: Callable[[Cluster, Path], Back]
 ):
     """What they still know is followed to its end; what they have forgotten is LOST, and ended."""
-    known, known_jobs = running(client, tmp_path / "known")
-    back = kept_as(nomad, tmp_path / "state")
-    _, forgotten = running(client, tmp_path / "forgotten")
-    theirs = [place for job in forgotten for place in places(nomad, job)]
+    known, known_jobs = running(pair_client, tmp_path / "known")
+    back = kept_as(pair, tmp_path / "state")
+    _, forgotten = running(pair_client, tmp_path / "forgotten")
+    theirs = [place for job in forgotten for place in places(pair, job)]
     assert [place.exists() for place in theirs] == [True] * JOBS
     back()
-    later = client.submit("exit 3", options={"driver": "raw_exec"})
+    later = pair_client.submit("exit 3", options={"driver": "raw_exec"})
     known.finish(known_jobs)
     assert later.wait(240).exit_code == 3
     ended = {job.record.state for job in as_completed(forgotten, 240)}
@@ -90,7 +77,7 @@ def running(client: Client, root: Path) -> tuple[Gate, list[Job]]:
     return gate, jobs
 
 
-def places(nomad: Cluster, job: Job) -> list[Path]:
+def places(pair: Cluster, job: Job) -> list[Path]:
     """Where the client agent keeps a job's allocations, until no process of them is left."""
-    allocs = Admin.of(nomad.servers[0].settings).ask("GET", f"job/{job.ref.id}/allocations")
-    return [nomad.client.root / "data" / "alloc" / alloc["ID"] for alloc in allocs]
+    allocs = Admin.of(pair.servers[0].settings).ask("GET", f"job/{job.ref.id}/allocations")
+    return [pair.client.root / "data" / "alloc" / alloc["ID"] for alloc in allocs]

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from batchbridge import Client, Job
-from tests.drivers.nomad.live.cluster import Cluster, cluster, eventually
-from tests.drivers.nomad.live.conftest import client_of
+from tests.drivers.nomad.live.cluster import Cluster, eventually
 from tests.drivers.nomad.live.gated import Gate
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(600)]
-
-
-@pytest.fixture
-def nomad(program: str) -> Iterator[Cluster]:
-    with cluster(program) as made:
-        yield made
-
-
-@pytest.fixture
-def client(nomad: Cluster) -> Iterator[Client]:
-    with client_of(nomad.servers[0].settings) as made:
-        yield made
 
 
 @pytest.fixture
@@ -33,30 +19,30 @@ def gate(tmp_path: Path) -> Gate:
 
 
 @pytest.fixture
-def jobs(client: Client, gate: Gate) -> list[Job]:
+def jobs(pair_client: Client, gate: Gate) -> list[Job]:
     """They all run, and wait."""
-    submitted = client.submit_many(gate.specs())
+    submitted = pair_client.submit_many(gate.specs())
     gate.all_run(submitted)
     return submitted
 
 
-def test_a_server_that_is_killed_and_started_again(nomad: Cluster, jobs: list[Job], gate: Gate):
-    nomad.servers[0].kill()
-    nomad.servers[0].start()
-    eventually(nomad.ready, "the server is back")
+def test_a_server_that_is_killed_and_started_again(pair: Cluster, jobs: list[Job], gate: Gate):
+    pair.servers[0].kill()
+    pair.servers[0].start()
+    eventually(pair.ready, "the server is back")
     gate.finish(jobs)
 
 
-def test_a_client_that_is_killed_and_started_again(nomad: Cluster, jobs: list[Job], gate: Gate):
-    nomad.client.kill()
-    nomad.client.start()
-    eventually(nomad.ready, "the client is back")
+def test_a_client_that_is_killed_and_started_again(pair: Cluster, jobs: list[Job], gate: Gate):
+    pair.client.kill()
+    pair.client.start()
+    eventually(pair.ready, "the client is back")
     gate.finish(jobs)
 
 
-def test_jobs_that_end_while_there_is_no_server(nomad: Cluster, jobs: list[Job], gate: Gate):
-    nomad.servers[0].kill()
+def test_jobs_that_end_while_there_is_no_server(pair: Cluster, jobs: list[Job], gate: Gate):
+    pair.servers[0].kill()
     gate.open()
     gate.all_have("ended")
-    nomad.servers[0].start()
+    pair.servers[0].start()
     gate.finish(jobs)

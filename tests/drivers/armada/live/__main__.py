@@ -59,7 +59,7 @@ def _verified(kind: Kind, bin_: str, checkout: str, kubeconfig: str) -> bool:
 
 def _version(kind: Kind, stack: Stack) -> str:
     below = f", Kubernetes {Kubernetes(stack.kubeconfig).version()}" if kind == "no-auth" else ""
-    return stack.version + below
+    return f"Armada {stack.version}{below}"
 
 
 def _run(env: Mapping[str, str], *words: str) -> int:

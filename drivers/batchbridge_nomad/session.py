@@ -155,7 +155,7 @@ class Session:
         `silence`: seconds between two of its bytes after which reading raises. `breakable`: another
         thread may shut it down.
         """
-        asked = {**self._target(url, params), **_method("GET", None), **_AS_IT_COMES}
+        asked = {**self._target(url, params), **_method("GET", None), **_PLAIN}
         return alone(self._reply(asked, silence, breakable=breakable))
 
     def close(self) -> None:
@@ -164,8 +164,8 @@ class Session:
 
     def _answered(self, request: Request) -> Steps[Answer]:
         """The answer, read."""
-        body = _method(request.method, request.body)
-        asked = {**self._target(request.url, request.params), **body, **_WHOLE}
+        how = _method(request.method, request.body)
+        asked = {**self._target(request.url, request.params), **how}
         with closing((yield from self._reply(asked, self._settings.request_timeout))) as reply:
             try:
                 return Answer(reply.read(), reply.head)
@@ -228,16 +228,19 @@ def headers(head: tuple[bytes, ...]) -> dict[str, str]:
 _HEADERS = ("Content-Type: application/json", "Expect:")
 """The second: a body is sent at once, without asking whether it is wanted."""
 
-_WHOLE: Options = {pycurl.ACCEPT_ENCODING: "gzip"}
+_COMPRESSED: Options = {pycurl.ACCEPT_ENCODING: "gzip"}
 
-# Compressed, an answer that is read as it comes arrives when the compressor is full.
-_AS_IT_COMES: Options = {pycurl.ACCEPT_ENCODING: "identity"}
+# Nomad makes a compressor for each answer that may be compressed, which costs it four times the CPU
+# of registering a job; and what is read as it comes arrives when the compressor is full.
+_PLAIN: Options = {pycurl.ACCEPT_ENCODING: "identity"}
 
 
 def _method(method: str, body: bytes | None) -> Options:
-    if body is None:
-        return {pycurl.HTTPGET: 1, pycurl.CUSTOMREQUEST: method}
-    return {pycurl.POSTFIELDS: body, pycurl.CUSTOMREQUEST: method}
+    """What is read may be long, what answers a change is short."""
+    if body is not None:
+        return {pycurl.POSTFIELDS: body, pycurl.CUSTOMREQUEST: method, **_PLAIN}
+    encoding = _COMPRESSED if method == "GET" else _PLAIN
+    return {pycurl.HTTPGET: 1, pycurl.CUSTOMREQUEST: method, **encoding}
 
 
 def _query(params: Mapping[str, Any]) -> str:

@@ -39,8 +39,10 @@ def together(
     """What each of these comes to, in no order, with its mark; as many under way at once."""
     crowd: _Crowd[M, T] = _Crowd(source, at_once)
     try:
-        while crowd.goes_on():
-            yield from crowd.moved()
+        while crowd.begin():
+            crowd.wait()
+            crowd.begin()  # others, before whoever asked looks at the results
+            yield from crowd.results()
     finally:
         crowd.close()
 
@@ -55,22 +57,30 @@ class _Crowd(Generic[M, T]):
     resting: deque[tuple[float, M, Steps[T]]] = field(default_factory=deque)
     over: list[tuple[M, T | BatchBridgeError]] = field(default_factory=list)
 
-    def goes_on(self) -> bool:
+    def begin(self) -> bool:
         """Begin what there is room for; whether anything is left to wait for."""
-        while len(self.under_way) < self.room and not self.over and (some := self._next()):
+        before = len(self.over)
+        while (
+            len(self.under_way) < self.room and len(self.over) <= before and (some := self._next())
+        ):
             self._move(*some)
         return bool(self.under_way or self.resting or self.over)
 
-    def moved(self) -> Iterator[tuple[M, T | BatchBridgeError]]:
-        """What is over by now; waits until something has happened."""
-        if self.under_way and not self.over:
+    def wait(self) -> None:
+        """Wait until something has happened."""
+        if self.over:
+            return
+        if self.under_way:
             for reply in wait(self.under_way):
                 if _settled(reply):
                     self._move(*self.under_way.pop(reply))
-        elif self.resting and not self.over:
+        elif self.resting:
             time.sleep(max(0.0, self.resting[0][0] - time.monotonic()))
+
+    def results(self) -> list[tuple[M, T | BatchBridgeError]]:
+        """What is over and was not told yet."""
         over, self.over = self.over, []
-        yield from over
+        return over
 
     def close(self) -> None:
         """Let go of all."""

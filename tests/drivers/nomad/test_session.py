@@ -18,13 +18,14 @@ from batchbridge.errors import (
     TransportError,
 )
 from batchbridge.fields import describe
+from batchbridge.model import JobRef
 from batchbridge_nomad import NomadDriver
 from batchbridge_nomad.api import Api
 from batchbridge_nomad.replies import unreachable
 from batchbridge_nomad.session import trust
 from batchbridge_nomad.transfer import Broken
 
-from .answering import TEAM
+from .answering import SCOPE, TEAM, submission
 
 
 def test_the_environment_changes_nothing(httpserver, address, monkeypatch):
@@ -255,3 +256,15 @@ def test_what_is_no_token_is_never_sent_nor_shown(httpserver, address, token):
         api.jobs(TEAM)
     assert token not in str(caught.value)
     assert httpserver.log == []
+
+
+def test_only_what_may_be_long_is_asked_for_compressed(httpserver, driver):
+    """An agent makes a compressor for each such answer, however short."""
+    httpserver.expect_request("/v1/jobs", method="GET").respond_with_json([])
+    httpserver.expect_request("/v1/jobs", method="POST").respond_with_json({})
+    httpserver.expect_request("/v1/job/bb-k").respond_with_json({})
+    list(driver.list(None, "me"))
+    list(driver.submit([submission()]))
+    driver.cancel([JobRef("nomad", "p", SCOPE, "bb-k")], reason="")
+    encodings = {r.method: r.headers["Accept-Encoding"] for r, _ in httpserver.log}
+    assert encodings == {"GET": "gzip", "POST": "identity", "DELETE": "identity"}

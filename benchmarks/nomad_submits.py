@@ -6,7 +6,7 @@ import json
 
 from benchmarks.cores import rates
 from benchmarks.harness import Goal, Report, Size
-from benchmarks.nomad_agent import WAITS, Agent, agent, payloads
+from benchmarks.nomad_agent import RUNS, Agent, agent, payloads
 from benchmarks.peers import ourselves
 from benchmarks.place import SCRIPTS, place
 
@@ -26,7 +26,8 @@ def throughput(size: Size) -> Report:
         PEER: lambda: jobs / _theirs("nomad_peer.py", nomad, "many", jobs),
     }
     goals = {FLOOR: Goal("≥", 0.9)}
-    rows = rates(candidates, size.rounds, nomad.processes(), unit="/s", goals=goals)
+    with nomad.placing_nothing():
+        rows = rates(candidates, size.rounds, nomad.processes(), unit="/s", goals=goals)
     return Report(f"{jobs} jobs submitted to Nomad together, none placed", rows)
 
 
@@ -38,12 +39,13 @@ def latency(size: Size) -> Report:
         FLOOR: lambda: 1000 * _theirs("nomad_put.py", nomad, "each", jobs),
         PEER: lambda: 1000 * _theirs("nomad_peer.py", nomad, "each", jobs),
     }
-    rows = rates(candidates, size.rounds, nomad.processes(), unit="ms")
+    with nomad.placing_nothing():
+        rows = rates(candidates, size.rounds, nomad.processes(), unit="ms")
     return Report("one submit to Nomad", rows)
 
 
 def _ours(nomad: Agent, what: str, jobs: int) -> float:
-    script, options = SCRIPTS / "nomad_submit.py", json.dumps(WAITS)
+    script, options = SCRIPTS / "nomad_submit.py", json.dumps(RUNS)
     with place() as here, nomad.new_keys() as keys:
         words = (what, str(jobs), nomad.address, keys, options)
         return float(here.output(ourselves().python, script, *words))
@@ -51,6 +53,6 @@ def _ours(nomad: Agent, what: str, jobs: int) -> float:
 
 def _theirs(script: str, nomad: Agent, what: str, jobs: int) -> float:
     with place() as here, nomad.new_keys() as keys:
-        lines = "".join(f"{json.dumps(job)}\n" for job in payloads(keys, jobs + 1, WAITS))
+        lines = "".join(f"{json.dumps(job)}\n" for job in payloads(keys, jobs + 1, RUNS))
         words = (what, str(jobs), nomad.host)
         return float(here.output(ourselves().python, SCRIPTS / script, *words, text=lines))

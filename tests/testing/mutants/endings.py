@@ -112,7 +112,7 @@ class SignalAsExitCode(ReferenceDriver):
     "silence_is_filled",
     "waiting_job",
     *UNDER_FAULTS,
-    patience=8.0,
+    patience=4.0,
 )
 class NeverRunning(ReferenceDriver):
     def told(self, start):

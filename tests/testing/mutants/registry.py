@@ -19,7 +19,7 @@ class Mutant:
     perhaps_by: frozenset[str]
     driver: type[ReferenceDriver] = ReferenceDriver
     patch: Callable[[pytest.MonkeyPatch], None] = lambda monkeypatch: None
-    patience: float = 10.0
+    patience: float = 6.0
 
 
 MUTANTS: dict[str, Mutant] = {}
@@ -40,7 +40,7 @@ UNDER_FAULTS = (
 
 
 def mutant(
-    because: str, *caught_by: str, perhaps_by: Iterable[str] = (), patience: float = 10.0
+    because: str, *caught_by: str, perhaps_by: Iterable[str] = (), patience: float = 6.0
 ) -> Callable[[Any], Any]:
     """Register a driver class, or a function that breaks the core."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+
 import pytest
 
 from tests import verified
@@ -21,8 +24,8 @@ REPORT = """<?xml version="1.0" encoding="utf-8"?>
 
 
 def test_the_section_counts_by_group_and_names_what_was_skipped():
-    text = section("X", "X 1.0", outcomes(REPORT), day="2026-11-21")
-    assert "X 1.0, 2026-11-21, " in text
+    text = section("X", "X 1.0", outcomes(REPORT), ours="abc1234", day="2026-11-21")
+    assert "X 1.0, batchbridge abc1234, 2026-11-21, " in text
     assert ": 1 passed, 1 skipped, 2 failed.\n" in text
     assert "| drivers.x.test_kit.TestKit | 1 | 1 | 0 | 2 |\n" in text
     assert "| drivers.x.test_more | 0 | 0 | 2 | 2 |\n" in text
@@ -40,6 +43,7 @@ def test_a_section_is_replaced_and_the_others_stay():
 @pytest.fixture
 def page(tmp_path, monkeypatch):
     monkeypatch.setattr(verified, "PAGE", tmp_path / "verified.md")
+    monkeypatch.setattr(verified, "commit", lambda: "abc1234")
     return tmp_path / "verified.md"
 
 
@@ -63,3 +67,21 @@ def test_what_passed_is_a_success(page, tmp_path):
     assert counts(outcomes(passed + "</testsuite></testsuites>")) == (
         "1 passed, 1 skipped, 0 failed"
     )
+
+
+def test_what_ran_is_named_by_its_commit(monkeypatch, tmp_path):
+    def git(*words):
+        who = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
+        subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    monkeypatch.setattr(verified, "PAGE", tmp_path / "verified.md")
+    other = tmp_path / "other.py"
+    for file in (verified.PAGE, other):
+        file.write_text("as it was")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    verified.PAGE.write_text("as it is")
+    assert re.fullmatch("[0-9a-f]{7,}", clean := verified.commit())
+    other.write_text("as it is")
+    assert verified.commit() == f"{clean}-dirty"

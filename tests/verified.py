@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 import re
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -53,8 +54,17 @@ def outcome(case: ElementTree.Element) -> Outcome:
     return Outcome(group, "passed", seconds)
 
 
-def section(engine: str, version: str, found: Iterable[Outcome], *, day: str) -> str:
-    """The engine's section, group by group."""
+def commit() -> str:
+    """What of batchbridge runs here; ``-dirty`` where more than the page differs from it."""
+    but_for_the_page = ["--", ":/", f":(exclude){PAGE.name}"]
+    differs = subprocess.run(["git", "diff", "--quiet", "HEAD", *but_for_the_page], cwd=PAGE.parent)
+    words = ["git", "rev-parse", "--short", "HEAD"]
+    said = subprocess.check_output(words, cwd=PAGE.parent, text=True).strip()
+    return f"{said}-dirty" if differs.returncode else said
+
+
+def section(engine: str, version: str, found: Iterable[Outcome], *, ours: str, day: str) -> str:
+    """The engine's section, group by group. `ours`: which batchbridge it was."""
     found = list(found)
     where = f"{platform.system()}, Python {platform.python_version()}"
     rows = [row(group, found) for group in sorted({one.group for one in found})]
@@ -62,7 +72,7 @@ def section(engine: str, version: str, found: Iterable[Outcome], *, day: str) ->
     lines = [
         f"## {engine}",
         "",
-        f"{version}, {day}, {where}: {counts(found)}.",
+        f"{version}, batchbridge {ours}, {day}, {where}: {counts(found)}.",
         "",
         "| tests | passed | skipped | failed | seconds |",
         "| --- | --- | --- | --- | --- |",
@@ -102,7 +112,8 @@ def main(engine: str, version: str, *reports: str) -> int:
     if not any(one.outcome == "passed" for one in found):
         print(f"nothing ran on {engine}: {counts(found)}", file=sys.stderr)
         return 1
-    text = section(engine, version, found, day=f"{datetime.now(UTC):%Y-%m-%d}")
+    day = f"{datetime.now(UTC):%Y-%m-%d}"
+    text = section(engine, version, found, ours=commit(), day=day)
     page = PAGE.read_text("utf-8") if PAGE.exists() else ""
     PAGE.write_text(replaced(page, engine, text), "utf-8")
     print(f"{engine}: {counts(found)}; see {PAGE}")

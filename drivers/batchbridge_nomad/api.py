@@ -16,7 +16,7 @@ from nomad import api as endpoints
 
 from batchbridge.errors import BatchBridgeError, TransportError
 from batchbridge_nomad.replies import Missing, Unauthorized
-from batchbridge_nomad.session import Answer, Request, Session, Unsent
+from batchbridge_nomad.session import Answer, Session, Unsent
 from batchbridge_nomad.settings import NomadSettings
 from batchbridge_nomad.transfer import Broken, Reply
 from batchbridge_nomad.wire import Alloc, Evaluation, Job, Node, Registered, Validity, read
@@ -95,20 +95,18 @@ class Api:
         found = self._ask(place, "submit-job", lambda at: at.jobs.register_job(payload))
         return read(found, Registered)
 
-    def registration(self, place: Place, payload: Mapping[str, Any]) -> Request:
-        """What registers a job, for :meth:`register_all`."""
-        request: Request = _unsent(place).jobs.register_job(payload)
-        return request
-
     def register_all(
-        self, jobs: Iterable[tuple[M, Place, Request]], *, at_once: int
+        self, jobs: Iterable[tuple[M, Place, Mapping[str, Any]]], *, at_once: int
     ) -> Iterator[tuple[M, Registered | BatchBridgeError]]:
-        """What stood beside each registration, and what came of it, as it comes.
+        """Register many, so many at once: what stood beside each, and what came of it, as it comes.
 
-        So many are under way at once; the next of `jobs` is only asked for when it may go.
+        The next of `jobs` is only asked for when it may go.
         """
-        requests = (((mark, place), request) for mark, place, request in jobs)
-        for (mark, place), answer in self._open().send_all(requests, at_once=at_once):
+        asked = (
+            ((mark, place), _unsent(place).jobs.register_job(payload))
+            for mark, place, payload in jobs
+        )
+        for (mark, place), answer in self._open().send_all(asked, at_once=at_once):
             yield mark, _registered(place, answer)
 
     def parse(self, place: Place, hcl: str) -> Mapping[str, Any]:

@@ -15,14 +15,10 @@ from batchbridge_nomad.jobs import digest
 from batchbridge_nomad.plan import Plan, Planner
 from batchbridge_nomad.replies import Conflict, Refused, rejected
 from batchbridge_nomad.secrets import variable_path
-from batchbridge_nomad.session import Request
 from batchbridge_nomad.wire import Registered
 
 CALLS = 16
 """Requests at once where there is one for each job: Nomad writes many to disk as fast as one."""
-
-AHEAD = 8 << 20
-"""Bytes of requests that are made before the first is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +38,7 @@ class Registrar:
         What Nomad cannot be asked for is raised once no request is under way; what was not begun by
         then is not registered.
         """
-        made = ahead(self._requests(submissions))
-        asked = ((plan, plan.place, request) for plan, request in made if not self.problems)
+        asked = ((plan, plan.place, plan.payload) for plan in self._short(submissions))
         for plan, answer in self.api.register_all(asked, at_once=CALLS):
             if isinstance(answer, Registered):
                 yield self._created(plan, answer)
@@ -58,9 +53,11 @@ class Registrar:
             raise problem
         yield from mapped(lambda work: work(), self.longer, workers=CALLS)
 
-    def _requests(self, submissions: Iterable[Submission]) -> Iterator[tuple[Plan, Request]]:
-        """What registers each that takes one request; the others are left for later."""
+    def _short(self, submissions: Iterable[Submission]) -> Iterator[Plan]:
+        """The plans that take one request, each made when it may go; the others are for later."""
         for submission in submissions:
+            if self.problems:
+                return
             try:
                 plan = self.planner.plan(submission)
             except SpecError as error:
@@ -69,7 +66,7 @@ class Registrar:
             if submission.secrets:
                 self.longer.append(partial(self._with_secrets, plan))
             else:
-                yield plan, self.api.registration(plan.place, plan.payload)
+                yield plan
 
     def _with_secrets(self, plan: Plan) -> Receipt:
         try:
@@ -127,22 +124,6 @@ class Registrar:
             remedy="use another key, or submit the same spec",
         )
         return Receipt(key, error=conflict)
-
-
-def ahead(requests: Iterable[tuple[Plan, Request]]) -> Iterator[tuple[Plan, Request]]:
-    """The same, many made before the first is taken: some AHEAD bytes of them.
-
-    Nomad does most with requests that come close together: it writes those of one moment to disk
-    as one, and begins to place jobs once none is waiting.
-    """
-    made, size = [], 0
-    for plan, request in requests:
-        made.append((plan, request))
-        size += len(request.body or b"")
-        if size >= AHEAD:
-            yield from made
-            made, size = [], 0
-    yield from made
 
 
 def _refused(plan: Plan, refusal: Refused) -> Receipt:

@@ -20,6 +20,7 @@ KUBECONFIG = ".kube/external/config"
 STORES = "_local/compose/stack.yaml"
 PORTS = {"server": 50051, "binoculars": 50053}
 """Where a checkout has no file that says otherwise."""
+PUBLISHED = """services: {{binoculars: {{ports: ["127.0.0.1:{outside}:{inside}"]}}}}\n"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +32,26 @@ class Plan:
     after: tuple[str, ...] = ()  #: take it down
     kind: bool = False  #: whether a cluster of kind is made
     logs: bool = False  #: whether there is Binoculars
+    containers: str = ""  #: their file, where all are containers; empty: they run on this machine
+    configs: str = "_local"  #: where the configuration of each is
+    stores: str = ""  #: the file of containers whose volumes `after` leaves
 
 
+OLD_FILE = "docker-compose.yaml"
 NEW: Mapping[str, Plan] = {
-    "fake-executor": Plan(stays="dev:up fake-executor", after=("dev:down",)),
-    "no-auth": Plan(("kind",), "dev:up no-auth", ("dev:down", "kindTeardown"), True, True),
-    "full": Plan(("dev:full",), "", ("dev:fullDown",), True, True),
+    "fake-executor": Plan(stays="dev:up fake-executor", after=("dev:down",), stores=STORES),
+    "no-auth": Plan(
+        ("kind",), "dev:up no-auth", ("dev:down", "kindTeardown"), True, True, stores=STORES
+    ),
+    "full": Plan(
+        ("dev:full",), "", ("dev:fullDown",), True, True, containers="_local/compose/full.yaml"
+    ),
 }
 OLD: Mapping[str, Plan] = {
-    "minimal": Plan(("localDev minimal",), "", ("localDevStop",), True),
-    "full": Plan(("localDev full",), "", ("localDevStop",), True, True),
+    kind: Plan(
+        (f"localDev {kind}",), "", ("localDevStop",), True, logs, OLD_FILE, "config", OLD_FILE
+    )
+    for kind, logs in (("minimal", False), ("full", True))
 }
 
 
@@ -55,11 +66,18 @@ def plan(checkout: Path, kind: str) -> Plan:
     return plans[kind]
 
 
-def address(checkout: Path, program: str) -> str:
-    """Where that program will be asked, as the checkout's configuration has it."""
-    config = checkout / "_local" / program / "config.yaml"
+def addresses(checkout: Path, chosen: Plan) -> tuple[str, str]:
+    """Where the server and Binoculars will be asked; an empty string where there are no logs."""
+    server, inside = (_port(checkout / chosen.configs, name) for name in PORTS)
+    logs = PORTS["binoculars"] if chosen.containers else inside
+    return f"localhost:{server}", f"localhost:{logs}" if chosen.logs else ""
+
+
+def _port(configs: Path, program: str) -> int:
+    config = configs / program / "config.yaml"
     told = yaml.safe_load(config.read_text()) if config.exists() else {}
-    return f"localhost:{told.get('grpcPort', PORTS[program])}"
+    port: int = told.get("grpcPort", PORTS[program])
+    return port
 
 
 def missing(chosen: Plan) -> list[str]:
@@ -99,18 +117,31 @@ def start(checkout: Path, chosen: Plan, keeper: Keeper) -> None:
         raise Failed("not found:\n" + "\n".join(f"  {one}" for one in problems))
     program = mage()
     keeper.update(endings=tuple(endings(program, chosen, checkout)))
+    if chosen.containers:
+        logs = ("docker", "compose", "-f", chosen.containers, "logs")
+        keeper.update(containers=Command(logs, str(checkout)))
     for target in chosen.before:
         say(f"mage {target}, which takes its time; its output is in {keeper.logs}")
         _run([*program, *target.split()], checkout, keeper)
+    if chosen.containers and chosen.logs:
+        _publish_logs(checkout, chosen, keeper)
     if chosen.stays:
         words = [*program, *chosen.stays.split()]
         keeper.start("mage", words, environment(chosen, checkout), cwd=checkout)
 
 
+def _publish_logs(checkout: Path, chosen: Plan, keeper: Keeper) -> None:
+    """Let this machine ask the Binoculars of a container, whose port no checkout publishes."""
+    ports, inside = keeper.state / "ports.yaml", _port(checkout / chosen.configs, "binoculars")
+    ports.write_text(PUBLISHED.format(outside=PORTS["binoculars"], inside=inside))
+    words = ["docker", "compose", "-f", chosen.containers, "-f", str(ports)]
+    _run([*words, "up", "--detach", "--no-deps", "binoculars"], checkout, keeper)
+
+
 def endings(program: list[str], chosen: Plan, checkout: Path) -> Iterator[Command]:
-    """What takes all down. `dev:down` leaves the stores' volumes, which then nothing finds."""
-    if chosen.stays:
-        remove = ("docker", "compose", "-f", STORES, "rm", "--stop", "--force", "--volumes")
+    """What takes all down. Volumes go first: what the targets leave of them nothing finds."""
+    if chosen.stores:
+        remove = ("docker", "compose", "-f", chosen.stores, "down", "--volumes")
         yield Command(remove, str(checkout))
     for target in chosen.after:
         yield Command((*program, *target.split()), str(checkout), _place(checkout))

@@ -66,7 +66,7 @@ def up(state: Path, wanted: Wanted) -> Stack:
     """The Armada of `state`, started unless it runs, with its queue, and a probe job accepted."""
     with alone(state):
         there = load(state)
-        if there and there.ready and not there.dead():
+        if there and there.whole():
             _check_same(there, wanted)
             return there
         if there:
@@ -140,9 +140,8 @@ def _by_mage(wanted: Wanted, keeper: Keeper) -> float:
     if wanted.kind == "processes":
         raise Failed("processes is of programs already built: name them with --bin DIR")
     plan = armada_mage.plan(wanted.checkout, wanted.kind)
-    server = armada_mage.address(wanted.checkout, "server")
+    server, logs = armada_mage.addresses(wanted.checkout, plan)
     check_free(int(server.rpartition(":")[2]), "this Armada would listen there: end what does")
-    logs = armada_mage.address(wanted.checkout, "binoculars") if plan.logs else ""
     keeper.update(address=server, binoculars=logs)
     armada_mage.start(wanted.checkout, plan, keeper)
     return BUILT_WITHIN
@@ -254,7 +253,7 @@ def status_command(state: Path) -> None:
         raise Failed("not running")
     for name, process in there.processes.items():
         click.echo(f"{name:18} {'running' if process.find() else 'ENDED'}  pid {process.pid}")
-    if there.dead() or not there.ready:
+    if not there.whole():
         raise Failed(f"{there} is not whole: localdev/armada up")
     click.echo(f"{there}")
 
@@ -275,12 +274,22 @@ def restart_command(state: Path, name: str) -> None:
 def logs_command(state: Path, name: str, lines: int) -> None:
     """The last lines of each process, or of the one that is named."""
     logs = sorted((state / "logs").glob(f"{name or '*'}.log"))
-    if not logs:
+    there = load(state)
+    contained = not (name and logs) and _container_logs(there, name, lines)
+    if not logs and not contained:
         raise Failed(f"no {name} runs" if name else "not running")
     for log in logs:
         if not name:
             click.echo(f"==> {log.stem}")
         click.echo("\n".join(log.read_text(errors="replace").splitlines()[-lines:]))
+
+
+def _container_logs(stack: Stack | None, name: str, lines: int) -> bool:
+    """Print the last lines of the containers, or of that one; whether there are any."""
+    if stack is None or stack.containers is None:
+        return False
+    words = [*stack.containers.words, "--tail", str(lines), *filter(None, [name])]
+    return subprocess.run(words, cwd=stack.containers.cwd, check=False).returncode == 0
 
 
 if __name__ == "__main__":

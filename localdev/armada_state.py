@@ -10,6 +10,7 @@ from typing import Self
 
 import msgspec
 
+from localdev.common import is_free
 from localdev.processes import ServerProcess
 
 
@@ -35,6 +36,7 @@ class Stack:
     processes: Mapping[str, ServerProcess] = field(default_factory=dict)  #: in order of start
     folders: tuple[str, ...] = ()  #: what it keeps elsewhere
     endings: tuple[Command, ...] = ()  #: what ``down`` runs besides
+    containers: Command | None = None  #: what tells their output; None: all are processes
     ready: bool = False
 
     def __str__(self) -> str:
@@ -43,6 +45,12 @@ class Stack:
     def dead(self) -> list[str]:
         """The names of processes that have ended."""
         return [name for name, process in self.processes.items() if process.find() is None]
+
+    def whole(self) -> bool:
+        """Whether it was ready and all of it runs: of containers, whether the server listens."""
+        if self.containers:
+            return self.ready and not is_free(int(self.address.rpartition(":")[2]))
+        return self.ready and not self.dead()
 
 
 class Keeper:

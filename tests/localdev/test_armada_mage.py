@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
+from localdev.armada_state import Command, Keeper, Stack
 from tests.localdev.conftest import notes, processes, stand_in
 
 pytestmark = pytest.mark.timeout(600)  # a dozen processes of Python each
@@ -28,7 +31,7 @@ def test_mage_runs_the_profile_and_is_taken_down(armada, checkout, home):
     assert "mage dev:up fake-executor" in notes(home)
     down = armada("down")
     assert down.returncode == 0
-    remove = "docker compose -f _local/compose/stack.yaml rm --stop --force --volumes"
+    remove = "docker compose -f _local/compose/stack.yaml down --volumes"
     assert notes(home)[-2:] == [remove, "mage dev:down"]
     assert "mage tells what it does" in down.stderr
     assert {line.split()[0] for line in down.stdout.splitlines()} == {"unset"}
@@ -85,9 +88,75 @@ def test_a_cluster_is_made_for_no_auth_and_removed(armada, checkout, home):
     assert mages == ["mage kind", "mage dev:up no-auth", "mage dev:down", "mage kindTeardown"]
 
 
+DOCKER_TELLS_PORTS = """#!/bin/sh
+case "$*" in
+  *--no-deps*) read -r ports < "$5"; echo "$*" > {told}; echo "$ports" >> {told}; exit 1 ;;
+esac
+"""
+
+
+@pytest.mark.usefixtures("docker")
+@pytest.mark.parametrize(
+    ("containers", "configs"),
+    [("_local/compose/full.yaml", "_local"), ("docker-compose.yaml", "config")],
+)
+def test_the_port_of_logs_that_are_in_a_container_is_published(
+    armada, checkout, home, containers, configs
+):
+    if configs == "config":
+        make_older(checkout)
+    stand_in(home / "bin", "kind")
+    told = home / "told"
+    (home / "bin" / "docker").write_text(DOCKER_TELLS_PORTS.format(told=told))
+    binoculars = checkout / configs / "binoculars" / "config.yaml"
+    binoculars.parent.mkdir()
+    binoculars.write_text("grpcPort: 1234\n")
+    assert "binoculars failed" in armada("up", "full", "--checkout", checkout).stderr
+    words, ports = told.read_text().splitlines()
+    file = home / "state" / "armada" / "ports.yaml"
+    assert words == f"compose -f {containers} -f {file} up --detach --no-deps binoculars"
+    assert yaml.safe_load(ports) == {
+        "services": {"binoculars": {"ports": ["127.0.0.1:50053:1234"]}}
+    }
+
+
+@pytest.fixture
+def contained(home: Path) -> Iterator[socket.socket]:
+    """The server of an Armada whose parts are containers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        (home / "state").mkdir()
+        address = f"localhost:{server.getsockname()[1]}"
+        keeper = Keeper.new(home / "state" / "armada", Stack("full", "v1", address, "", "q"))
+        logs = Command(("docker", "compose", "logs"), str(home))
+        keeper.update(containers=logs, ready=True)
+        yield server
+
+
+def test_an_armada_of_containers_is_whole_while_its_server_listens(armada, contained):
+    assert armada("status").returncode == 0
+    contained.close()
+    status = armada("status")
+    assert status.returncode == 1
+    assert "is not whole: localdev/armada up" in status.stderr
+
+
+@pytest.mark.usefixtures("docker", "contained")
+def test_the_logs_of_containers_are_asked_of_docker(armada, home):
+    assert armada("logs", "server", "--lines", "5").returncode == 0
+    assert notes(home) == ["docker compose logs --tail 5 server"]
+    (home / "bin" / "docker").write_text("#!/bin/sh\nexit 1\n")
+    assert "no nobody runs" in armada("logs", "nobody").stderr
+
+
+def make_older(checkout: Path) -> None:
+    """Let it have no dev.go, and its configuration where it was before that."""
+    (checkout / "magefiles" / "dev.go").unlink()
+    (checkout / "_local").rename(checkout / "config")
+
+
 @pytest.mark.usefixtures("docker")
 def test_an_older_checkout_has_other_targets(armada, checkout, home):
-    (checkout / "magefiles" / "dev.go").unlink()
+    make_older(checkout)
     refused = armada("up", "fake-executor", "--checkout", checkout)
     assert "older than v0.21.4, which has minimal, full, but no fake-executor" in refused.stderr
 

@@ -10,7 +10,7 @@ import pytest
 from .conftest import REPO, Place
 from .engines import LIVE, There, real_nomad, small_nomad
 
-pytestmark = pytest.mark.timeout(300)  # a whole flow, of several processes
+pytestmark = pytest.mark.timeout(600)  # a whole flow; after the last of all, agents are ended
 
 
 @pytest.fixture(params=[small_nomad, pytest.param(real_nomad, marks=LIVE)], ids=["small", "real"])

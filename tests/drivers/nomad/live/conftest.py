@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -68,8 +69,8 @@ def start(program: str) -> Iterator[Start]:
             return agent
 
         yield start
-        for state in states:
-            _localdev_nomad(state, "down")
+        with ThreadPoolExecutor() as pool:  # one after the other takes minutes where others work
+            list(pool.map(lambda state: _localdev_nomad(state, "down"), states))
 
 
 def _localdev_nomad(state: Path, *words: str) -> None:

@@ -25,7 +25,7 @@ demo: .venv/demo  ## a Metaflow flow whose every step is a job of batchbridge on
 	$(BIN)/python examples/demo_flow.py run
 
 test: .venv/test old-metaflow s3 lint  ## everything that is checked; ends with pytest's summary
-	BATCHBRIDGE_OLD_METAFLOW_PYTHON=$(CURDIR)/$(OLD_METAFLOW)/bin/python $(BIN)/pytest -n 3
+	BATCHBRIDGE_OLD_METAFLOW_PYTHON=$(CURDIR)/$(OLD_METAFLOW)/bin/python $(BIN)/pytest -n 2
 
 lint: .venv/test  ## format, lint, types and import contracts
 	$(BIN)/ruff format --check

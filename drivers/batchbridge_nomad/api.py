@@ -295,8 +295,10 @@ def _unsent(place: Place) -> _Nomad:
 def _registered(place: Place, answer: Answer | BatchBridgeError) -> Registered | BatchBridgeError:
     if isinstance(answer, Unauthorized):
         return _lacking(answer, place, "submit-job")
+    if isinstance(answer, BatchBridgeError):
+        return answer
     try:
-        return answer if isinstance(answer, BatchBridgeError) else read(answer.json(), Registered)
+        return read(answer.json(), Registered)
     except TransportError as error:
         return error
 

@@ -63,6 +63,9 @@ class Registrar:
             except SpecError as error:
                 self.refused.append(Receipt(submission.key, error=error))
                 continue
+            except BatchBridgeError as error:  # Nomad reads templates in HCL for us
+                self.problems.append(error)
+                return
             if submission.secrets:
                 self.longer.append(partial(self._with_secrets, plan))
             else:

@@ -8,6 +8,9 @@ from batchbridge_nomad.api import Place
 SCOPE = ("team",)
 TEAM = Place("team")
 
+EXISTS = "Enforcing job modify index 0: job already exists"
+"""How Nomad refuses a job whose id is taken."""
+
 
 def submission(key="k", **fields):
     """A small job of raw_exec's."""

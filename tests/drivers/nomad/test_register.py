@@ -15,10 +15,9 @@ from batchbridge.errors import (
 )
 from batchbridge.model import JobRef
 
-from .answering import SCOPE, submission
+from .answering import EXISTS, SCOPE, submission
 
 DISABLED = "Job registration, dispatch, and scale are disabled by the scheduler configuration"
-EXISTS = "Enforcing job modify index 0: job already exists"
 
 
 def test_a_job_that_is_not_valid_is_refused_in_nomads_words(httpserver, driver):

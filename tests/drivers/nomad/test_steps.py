@@ -13,9 +13,9 @@ from batchbridge.errors import KeyConflict, RateLimited, TransportError
 from batchbridge_nomad import NomadDriver
 from batchbridge_nomad.register import CALLS
 
-from .answering import submission
+from .answering import EXISTS, submission
 
-EXISTS = "Enforcing job modify index 0: job already exists"
+HCL = 'job "x" {\n}\n'
 
 
 def jobs(amount):
@@ -114,6 +114,15 @@ def test_those_under_way_when_one_came_to_nothing_are_told(httpserver, driver):
     asked = {id_of(request) for request, _ in httpserver.log}
     assert {f"bb-{key}" for key in told} == asked - {"bb-k0"}
     assert len(told) == len(asked) - 1 < 2 * CALLS
+
+
+def test_a_template_that_nomad_cannot_read_now_leaves_those_under_way_alone(httpserver, driver):
+    httpserver.expect_request("/v1/jobs").respond_with_json({})
+    httpserver.expect_request("/v1/jobs/parse").respond_with_data("", status=503)
+    told = []
+    with pytest.raises(TransportError):
+        told.extend(driver.submit([*jobs(3), submission("hcl", options={"template": HCL})]))
+    assert {receipt.key for receipt in told if receipt.created} == {"k0", "k1", "k2"}
 
 
 def test_each_of_many_that_are_known_is_its_job_or_a_conflict(httpserver, driver):

@@ -30,7 +30,10 @@ class Watching:
         self.cursor = cursor
         self.records: dict[str, Record] = {}
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(driver, scope, cursor, known))
+        # A daemon: a watch that never lets go fails its test, and would keep pytest from ending.
+        self._thread = threading.Thread(
+            target=self._run, args=(driver, scope, cursor, known), daemon=True
+        )
         self._thread.start()
 
     def _run(self, driver: Driver, scope: Scope, cursor: str | None, known: Any) -> None:

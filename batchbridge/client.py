@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -33,7 +33,7 @@ from batchbridge.model import (
     Submission,
 )
 from batchbridge.settings import Config, Resolved
-from batchbridge.streams import mapped
+from batchbridge.streams import merged
 from batchbridge.watched import Policy
 
 Asked: TypeAlias = tuple[int, Submission | BatchBridgeError]
@@ -45,8 +45,8 @@ Outcome: TypeAlias = tuple[int, Job | BatchBridgeError]
 HEARD = 3.0
 """Seconds in which those who follow a job hear of its end."""
 
-SLICE = 1000
-"""Jobs that are prepared while as many are on their way."""
+FIRST, SLICE = 100, 1000
+"""Jobs of the first slice of a call, which the engine waits for, and the most of a later one."""
 
 
 class Client:
@@ -150,11 +150,12 @@ class Client:
                 on_each(index, outcome)
 
         asked = submit.submissions(engine.resolved, specs, keys, gang=gang, detach=detach)
-        if len(specs) <= SLICE or gang:
-            answers = self._hand_over(engine, _all_or_none(list(asked)) if gang else asked)
-        else:
-            parts = mapped(partial(self._handed_over, engine), _slices(asked), workers=2)
-            answers = chain.from_iterable(parts)
+        if gang:
+            answers = self._hand_over(engine, _all_or_none(list(asked)))
+        elif len(specs) <= FIRST:
+            answers = self._hand_over(engine, asked)
+        else:  # by two: one slice is prepared while another is on its way
+            answers = merged(partial(self._hand_over, engine), _slices(asked), workers=2)
         for index, outcome in answers:
             settle(index, outcome)
         ordered = [outcomes[index] for index in sorted(outcomes)]
@@ -242,9 +243,6 @@ class Client:
             self._engines[name] = Engine(resolved, driver)
         return self._engines[name]
 
-    def _handed_over(self, engine: Engine, asked: Sequence[Asked]) -> Sequence[Outcome]:
-        return tuple(self._hand_over(engine, asked))
-
     def _hand_over(self, engine: Engine, asked: Iterable[Asked]) -> Iterator[Outcome]:
         """Hand jobs over, one call a scope; each with its place and what came of it."""
         places: dict[str, int] = {}
@@ -298,8 +296,11 @@ def _at_hand(driver: BatchDriver[Any]) -> Resolved:
 
 
 def _slices(asked: Iterator[Asked]) -> Iterator[list[Asked]]:
-    while part := list(islice(asked, SLICE)):
+    """Each twice as long as the one before, so that the engine is never waited for nor waits."""
+    size = FIRST
+    while part := list(islice(asked, size)):
         yield part
+        size = min(2 * size, SLICE)
 
 
 def _all_or_none(asked: Sequence[Asked]) -> Sequence[Asked]:

@@ -80,6 +80,16 @@ def mapped(function: Callable[[A], T], items: Iterable[A], *, workers: int = 8) 
     For engines that take one job a request. The first error is raised once no call is under way;
     what was not begun by then is not done.
     """
+    return merged(lambda item: (function(item),), items, workers=workers)
+
+
+def merged(
+    function: Callable[[A], Iterable[T]], items: Iterable[A], *, workers: int = 8
+) -> Iterator[T]:
+    """All that is in ``function(item)``, each read by one of a few threads; as it comes.
+
+    The first error is raised once the others have come to their next result, and go no further.
+    """
     source, lock, stop = iter(items), threading.Lock(), threading.Event()
     told: queue.SimpleQueue[tuple[T] | Future[None]] = queue.SimpleQueue()
 
@@ -89,7 +99,10 @@ def mapped(function: Callable[[A], T], items: Iterable[A], *, workers: int = 8) 
                 some = list(islice(source, 1))
             if not some:
                 return
-            told.put((function(some[0]),))
+            for result in function(some[0]):
+                told.put((result,))
+                if stop.is_set():
+                    return
 
     with ThreadPoolExecutor(workers, thread_name_prefix="batchbridge-call") as pool:
         at_work = {pool.submit(work) for _ in range(min(workers, length_hint(items, workers)))}

@@ -255,7 +255,8 @@ def status_command(state: Path) -> None:
     """Which agent runs, and where; exit code 1 if none does."""
     agent = load(state)
     if agent is None:
-        raise Failed("not running")
+        ended = Place(state).log.exists()
+        raise Failed("it ended by itself; localdev/nomad logs says why" if ended else "not running")
     click.echo(str(agent))
 
 
@@ -263,10 +264,11 @@ def status_command(state: Path) -> None:
 @click.option("--follow", "-f", is_flag=True, help="Go on as it writes.")
 @click.pass_obj
 def logs_command(state: Path, follow: bool) -> None:
-    """What the agent writes."""
-    if load(state) is None:
+    """What the agent writes, or wrote before it ended by itself."""
+    log = Place(state).log
+    if not log.exists():
         raise Failed("not running")
-    command = ["tail", "-n", "+1", *(["-f"] if follow else []), str(Place(state).log)]
+    command = ["tail", "-n", "+1", *(["-f"] if follow else []), str(log)]
     subprocess.run(command, check=True)
 
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from batchbridge.errors import TransportError
-from batchbridge.streams import bridged, mapped
+from batchbridge.streams import bridged, mapped, merged
 
 
 def test_items_arrive_in_order_and_the_end_ends():
@@ -73,3 +74,35 @@ def test_the_first_error_of_a_call_is_raised_and_the_rest_is_not_begun():
     with pytest.raises(TransportError, match="0"):
         list(mapped(call, range(100), workers=1))
     assert len(begun) < 100
+
+
+def test_what_one_call_yields_comes_while_another_has_not_ended():
+    read = threading.Event()
+
+    def call(number: int):
+        yield number
+        assert read.wait(20)
+        yield number + 10
+
+    results = merged(call, [1, 2], workers=2)
+    assert sorted([next(results), next(results)]) == [1, 2]
+    read.set()
+    assert sorted(results) == [11, 12]
+
+
+def test_after_the_first_error_what_others_yield_is_not_read_on():
+    failed, read = threading.Event(), []
+
+    def call(number: int):
+        if number:
+            failed.set()
+            raise TransportError("no")
+        assert failed.wait(20)
+        for count in range(10_000):
+            time.sleep(0.001)
+            read.append(count)
+            yield count
+
+    with pytest.raises(TransportError, match="no"):
+        list(merged(call, [0, 1], workers=2))
+    assert len(read) < 10_000

@@ -83,6 +83,14 @@ def the_agent(home: Path) -> Agent:
     return found
 
 
+def crash(home: Path) -> None:
+    """End the agent as a crash would: its jobs go on."""
+    agent = the_agent(home).process.find()
+    assert agent is not None
+    agent.kill()
+    psutil.wait_procs([agent])
+
+
 def in_its_shell(up: subprocess.CompletedProcess[str], script: str, env: dict[str, str]) -> str:
     """What that script prints after ``eval "$(localdev/nomad up)"``."""
     assert up.returncode == 0, up.stderr
@@ -134,10 +142,8 @@ def test_down_after_a_crash_ends_the_jobs_too(nomad, program, home, env):
     while not ((home / "pid").exists() and (home / "pid").read_text()):
         assert time.monotonic() < deadline, "the job does not start"
         time.sleep(0.1)
-    job, agent = psutil.Process(int((home / "pid").read_text())), the_agent(home).process.find()
-    assert agent is not None
-    agent.kill()
-    psutil.wait_procs([agent])
+    job = psutil.Process(int((home / "pid").read_text()))
+    crash(home)
     assert job.is_running()
 
     assert nomad("down").returncode == 0
@@ -246,6 +252,17 @@ def test_logs_are_what_the_agent_wrote(nomad):
     assert nomad("logs").returncode == 1
     nomad("up", "--port", "0")
     assert "==> Nomad agent started!" in nomad("logs").stdout
+
+
+def test_what_an_agent_wrote_before_it_ended_by_itself_is_there_to_read(nomad, home):
+    nomad("up", "--port", "0")
+    crash(home)
+    status = nomad("status")
+    assert status.returncode == 1
+    assert "it ended by itself; localdev/nomad logs" in status.stderr
+    assert "==> Nomad agent started!" in nomad("logs").stdout
+    nomad("down")
+    assert "not running" in nomad("status").stderr
 
 
 def test_a_pid_that_was_given_to_another_process_is_left_alone(nomad, home):

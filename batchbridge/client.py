@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -46,7 +45,7 @@ HEARD = 3.0
 """Seconds in which those who follow a job hear of its end."""
 
 FIRST, SLICE = 100, 1000
-"""Jobs of the first slice of a call, which the engine waits for, and the most of a later one."""
+"""Jobs that are handed over first, and the most that are prepared while others are on their way."""
 
 
 class Client:
@@ -154,8 +153,8 @@ class Client:
             answers = self._hand_over(engine, _all_or_none(list(asked)))
         elif len(specs) <= FIRST:
             answers = self._hand_over(engine, asked)
-        else:  # by two: one slice is prepared while another is on its way
-            answers = merged(partial(self._hand_over, engine), _slices(asked), workers=2)
+        else:
+            answers = self._by_slices(engine, asked)
         for index, outcome in answers:
             settle(index, outcome)
         ordered = [outcomes[index] for index in sorted(outcomes)]
@@ -243,6 +242,16 @@ class Client:
             self._engines[name] = Engine(resolved, driver)
         return self._engines[name]
 
+    def _by_slices(self, engine: Engine, asked: Iterator[Asked]) -> Iterator[Outcome]:
+        """Hand jobs over by slices, two at a time: one is prepared while another is on its way.
+
+        Not so the second, until the first is: the engine would wait for both.
+        """
+        first = self._hand_over(engine, islice(asked, FIRST))
+        yield from islice(first, 1)
+        others = (self._hand_over(engine, part) for part in _slices(asked))
+        yield from merged(iter, chain([first], others), workers=2)
+
     def _hand_over(self, engine: Engine, asked: Iterable[Asked]) -> Iterator[Outcome]:
         """Hand jobs over, one call a scope; each with its place and what came of it."""
         places: dict[str, int] = {}
@@ -296,7 +305,7 @@ def _at_hand(driver: BatchDriver[Any]) -> Resolved:
 
 
 def _slices(asked: Iterator[Asked]) -> Iterator[list[Asked]]:
-    """Each twice as long as the one before, so that the engine is never waited for nor waits."""
+    """What follows the first slice: each as long as all before it."""
     size = FIRST
     while part := list(islice(asked, size)):
         yield part

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from math import inf
 from operator import length_hint
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from batchbridge.errors import TransportError
 
 A = TypeVar("A")
 T = TypeVar("T")
+_Queue: TypeAlias = queue.Queue[T] | queue.SimpleQueue[T]
 
 HEARTBEAT = 1.0
 """Seconds after which a silent stream yields None."""
@@ -37,10 +39,7 @@ def bridged(
     the thread.
     """
     items: queue.Queue[T | _End] = queue.Queue(capacity + 1)
-    thread = threading.Thread(
-        target=_read, args=(source, items, capacity), name="batchbridge-stream", daemon=True
-    )
-    thread.start()
+    thread = _thread("batchbridge-stream", _read, source, items, capacity)
     try:
         yield from _drain(items)
     finally:
@@ -48,7 +47,7 @@ def bridged(
         thread.join(timeout=5)
 
 
-def _read(source: Callable[[], Iterable[T]], items: queue.Queue[T | _End], capacity: int) -> None:
+def _read(source: Callable[[], Iterable[T]], items: _Queue[T | _End], capacity: float) -> None:
     end = _End()
     try:
         for item in source():
@@ -89,32 +88,44 @@ def merged(
     """All that is in ``function(item)``, each read by one of a few threads; as it comes.
 
     The first error is raised once the others have come to their next result, and go no further.
+    Ctrl-C waits for none of them.
     """
     source, lock, stop = iter(items), threading.Lock(), threading.Event()
-    told: queue.SimpleQueue[tuple[T] | Future[None]] = queue.SimpleQueue()
+    told: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
 
-    def work() -> None:  # a future for each item would cost as much as a cheap call
+    def results() -> Iterator[T]:
         while not stop.is_set():
             with lock:
                 some = list(islice(source, 1))
             if not some:
                 return
             for result in function(some[0]):
-                told.put((result,))
+                yield result
                 if stop.is_set():
                     return
 
-    with ThreadPoolExecutor(workers, thread_name_prefix="batchbridge-call") as pool:
-        at_work = {pool.submit(work) for _ in range(min(workers, length_hint(items, workers)))}
-        for worker in at_work:
-            worker.add_done_callback(told.put)
-        try:
-            while at_work:
-                news = told.get()
-                if isinstance(news, Future):
-                    at_work.remove(news)
-                    news.result()
-                else:
-                    yield news[0]
-        finally:
-            stop.set()
+    # A future for each item would cost as much as a cheap call.
+    many = min(workers, length_hint(items, workers))
+    threads = [_thread("batchbridge-call", _read, results, told, inf) for _ in range(many)]
+    try:
+        for _ in threads:
+            yield from _until_end(told)
+    finally:
+        stop.set()
+        for thread in () if isinstance(sys.exception(), KeyboardInterrupt) else threads:
+            thread.join()
+
+
+def _thread(name: str, target: Callable[..., None], *args: object) -> threading.Thread:
+    """A thread that runs, and that the interpreter's end does not wait for."""
+    thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def _until_end(told: queue.SimpleQueue[T | _End]) -> Iterator[T]:
+    """What is told before the next end; the error that it came with, if any."""
+    while not isinstance(news := told.get(), _End):
+        yield news
+    if news.__cause__ is not None:
+        raise news.__cause__

@@ -439,3 +439,29 @@ def test_more_than_a_slice_of_jobs_come_back_in_order_with_those_refused(client,
             assert outcome.ref.id == f"k{n}"
             assert outcome.wait(20).exit_code == n % 3
     assert sorted(len(call) for call in client.driver.calls.submits)[-2:] == [7, 7]
+
+
+def test_later_jobs_are_prepared_while_the_first_are_on_their_way_and_not_before(
+    config, monkeypatch
+):
+    monkeypatch.setattr("batchbridge.client.FIRST", 3)
+
+    class Slow(Engine):
+        """Its first call notes what was prepared before it, and goes on once there is a second."""
+
+        prepared, second = None, threading.Event()
+
+        def submit(self, submissions):
+            if self.calls.submits:
+                self.second.set()
+            else:
+                self.prepared = len(Journal().entries())
+            for n, receipt in enumerate(super().submit(submissions)):
+                yield receipt
+                assert n or self.second.wait(20), "nothing else is handed over"
+
+    with registry.registered(Slow), Client("fake") as client:
+        jobs = client.submit_many([{"command": ["exit", "0"]}] * 10)
+        assert all(job.wait(20).exit_code == 0 for job in jobs)
+        assert client.driver.prepared == 3
+        assert [len(call) for call in client.driver.calls.submits] == [3, 3, 4]

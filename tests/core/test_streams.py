@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -106,3 +107,18 @@ def test_after_the_first_error_what_others_yield_is_not_read_on():
     with pytest.raises(TransportError, match="no"):
         list(merged(call, [0, 1], workers=2))
     assert len(read) < 10_000
+
+
+def test_ctrl_c_waits_for_no_call():
+    answered, ended = threading.Event(), threading.Event()
+
+    def call(number: int) -> None:
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        answered.wait(20)
+        ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        list(mapped(call, [1], workers=1))
+    assert not ended.is_set()
+    answered.set()
+    assert ended.wait(20)

@@ -78,6 +78,7 @@ def started(place: Place, there: There, parts: str, *words: str, grace: int = 1)
     eventually(
         lambda: len(place.marks()) == count or process.poll() is not None, "every part begins", LONG
     )
+    assert len(place.marks()) == count, process.communicate()[0]
     return Running(place, there, process)
 
 

@@ -13,13 +13,12 @@ import pytest
 
 from metaflow_extensions.batchbridge.plugins.stops import SIGNALS, Stopped, Stops
 
-from .conftest import DEADLINE, hearing
+from .conftest import DEADLINE
 
 
 @pytest.fixture(autouse=True)
 def heard() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    hearing()
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

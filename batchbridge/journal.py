@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from batchbridge.model import Submission
 
@@ -25,11 +25,14 @@ log = logging.getLogger("batchbridge")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS submissions (
   engine TEXT NOT NULL, scope TEXT NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL,
-  job_set TEXT NOT NULL, spec TEXT NOT NULL, cwd TEXT NOT NULL, asked_at REAL NOT NULL,
+  job_set TEXT NOT NULL, spec TEXT NOT NULL, cwd BLOB NOT NULL, asked_at REAL NOT NULL,
   ref TEXT, error TEXT,
   PRIMARY KEY (engine, scope, key)
 )
 """
+
+_UNUSABLE: Final = (sqlite3.Error, OSError, ValueError)
+"""The file cannot be reached or is damaged, or a value is no text (a ValueError)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,11 @@ class Journal:
         self._write(
             "INSERT INTO submissions (engine, scope, key, name, job_set, spec, cwd, asked_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET asked_at = excluded.asked_at, error = NULL",
+            " ON CONFLICT DO UPDATE SET asked_at = excluded.asked_at, error = NULL,"
+            " name = iif(ref IS NULL, excluded.name, name),"  # what was refused is another's now
+            " job_set = iif(ref IS NULL, excluded.job_set, job_set),"
+            " spec = iif(ref IS NULL, excluded.spec, spec),"
+            " cwd = iif(ref IS NULL, excluded.cwd, cwd)",
             rows,
         )
 
@@ -105,24 +112,23 @@ class Journal:
             " AND (:job_set IS NULL OR job_set = :job_set) AND (:ref IS NULL OR ref = :ref)"
             " AND (:key IS NULL OR key = :key) ORDER BY asked_at DESC, rowid DESC"
         )
-        rows = self._read(query, values)
-        return [_entry(row) for row in rows]
+        return self._read(query, values)
 
     def problem(self) -> str:
         """Why it cannot be used, in one line; empty if it can."""
         try:
             with self._database():
                 return ""
-        except (sqlite3.Error, OSError) as error:
+        except _UNUSABLE as error:
             return f"{self.path}: {error}"
 
-    def _read(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-        if not self.path.exists():
-            return []
+    def _read(self, query: str, values: dict[str, Any]) -> list[Entry]:
         try:
+            if not self.path.exists():
+                return []
             with self._database() as database:
-                return database.execute(query, values).fetchall()
-        except (sqlite3.Error, OSError) as error:
+                return [_entry(row) for row in database.execute(query, values)]
+        except _UNUSABLE as error:
             self._warn(error)
             return []
 
@@ -130,7 +136,7 @@ class Journal:
         try:
             with self._lock, self._database() as database, database:
                 database.executemany(statement, rows)
-        except (sqlite3.Error, OSError) as error:
+        except _UNUSABLE as error:
             self._warn(error)
 
     @contextmanager
@@ -163,12 +169,13 @@ def _spec(submission: Submission) -> str:
 
 
 def _entry(row: Sequence[Any]) -> Entry:
-    engine, key, name, job_set, spec, *rest = row
-    return Entry(engine, key, name, job_set, json.loads(spec), *rest)
+    engine, key, name, job_set, spec, cwd, *rest = row
+    return Entry(engine, key, name, job_set, json.loads(spec), os.fsdecode(cwd), *rest)
 
 
-def _cwd() -> str:
+def _cwd() -> bytes:
+    """As bytes, since a directory's name need not be text."""
     try:
-        return str(Path.cwd())
+        return bytes(Path.cwd())
     except OSError:  # it was removed
-        return ""
+        return b""

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import os
 import stat
 import threading
+from pathlib import Path
 
 from batchbridge.journal import Journal
 from batchbridge.model import JobSpec, Secret, Submission
 
 
-def submission(key: str, job_set: str = "set") -> Submission:
-    spec = JobSpec(command=("true",), name=f"job {key}", secrets={"TOKEN": "env:TOKEN"})
+def submission(key: str, job_set: str = "set", command: str = "true") -> Submission:
+    spec = JobSpec(command=(command,), name=f"job {key}", secrets={"TOKEN": "env:TOKEN"})
     return Submission(key, spec, job_set, "me", secrets={"TOKEN": Secret("canary")})
 
 
@@ -48,12 +50,35 @@ def test_a_refused_one_that_is_submitted_again_is_open_again(tmp_path):
     assert [entry.unknown for entry in journal.entries()] == [True]
 
 
+def test_a_job_is_noted_as_it_was_accepted_not_as_a_first_try_was_refused(tmp_path, monkeypatch):
+    journal = Journal(tmp_path / "journal.sqlite3")
+    journal.asked("prod", (), [submission("a", "one", "old")])
+    journal.answered("prod", (), [("a", None, "no")])
+    monkeypatch.chdir(tmp_path)
+    journal.asked("prod", (), [submission("a", "two", "new")])
+    journal.answered("prod", (), [("a", "ref", None)])
+    journal.asked("prod", (), [submission("a", "three", "newer")])
+    journal.answered("prod", (), [("a", None, "the key is another job's")])
+    (entry,) = journal.entries(ref="ref")
+    assert (entry.spec["command"], entry.job_set, entry.cwd) == (["new"], "two", str(tmp_path))
+
+
 def test_an_entry_knows_where_it_was_submitted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     journal = Journal(tmp_path / "journal.sqlite3")
     journal.asked("nomad://prod", (), [submission("a")])
     (entry,) = journal.entries()
     assert (entry.engine, entry.cwd) == ("nomad://prod", str(tmp_path))
+
+
+def test_a_directory_whose_name_is_no_text_is_given_back(tmp_path, monkeypatch):
+    odd = tmp_path / os.fsdecode(b"od\xff")
+    odd.mkdir()
+    monkeypatch.chdir(odd)
+    journal = Journal(tmp_path / "journal.sqlite3")
+    journal.asked("prod", (), [submission("a")])
+    (entry,) = journal.entries()
+    assert Path(entry.cwd) == odd
 
 
 def test_the_file_is_private_and_holds_no_secret(tmp_path):
@@ -71,6 +96,22 @@ def test_a_journal_that_cannot_be_used_warns_once_and_fails_nothing(tmp_path, ca
     journal.answered("prod", (), [("a", "ref", None)])
     assert journal.entries() == []
     assert caplog.text.count("cannot be used") == 1
+
+
+def test_a_key_that_is_no_text_warns_and_fails_nothing(tmp_path, caplog):
+    journal = Journal(tmp_path / "journal.sqlite3")
+    journal.asked("prod", (), [submission("a", job_set="\udcff")])
+    assert journal.entries(job_set="\udcff") == []
+    assert caplog.text.count("cannot be used") == 1
+
+
+def test_a_directory_that_may_not_be_looked_into_fails_nothing(tmp_path, caplog, monkeypatch):
+    def refused(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refused)  # root, whom nothing is forbidden, runs this too
+    assert Journal(tmp_path / "journal.sqlite3").entries() == []
+    assert "Permission denied" in caplog.text
 
 
 def test_many_threads_write_at_once(tmp_path):

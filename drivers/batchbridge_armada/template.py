@@ -99,8 +99,13 @@ def _lost(theirs: Mapping[str, Any], ours: Mapping[str, Any], path: str) -> Iter
 
 def _named_twice(theirs: Sequence[Any], all_of_it: Sequence[Any]) -> list[str]:
     """Names in the user's list that a later entry, ours, has too: Kubernetes takes the last."""
-    names = [one.get("name") for one in all_of_it[len(theirs) :] if isinstance(one, Mapping)]
-    return [one["name"] for one in theirs if isinstance(one, Mapping) and one.get("name") in names]
+    ours = _names(all_of_it[len(theirs) :])
+    return [name for name in _names(theirs) if name in ours]
+
+
+def _names(entries: Sequence[Any]) -> list[str]:
+    """The names of those that have one; tolerations, ports and others need none."""
+    return [one["name"] for one in entries if isinstance(one, Mapping) and one.get("name")]
 
 
 def _refused(problem: str) -> SpecError:

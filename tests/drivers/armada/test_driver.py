@@ -152,6 +152,22 @@ def test_what_of_a_template_gave_way_is_told_with_the_receipt(driver):
     assert plain.notes == ()
 
 
+@pytest.mark.parametrize(
+    ("pod", "options"),
+    [
+        ({"tolerations": [{"key": "a"}]}, {"tolerations": [{"key": "b"}]}),
+        ({"containers": [{"envFrom": [{"secretRef": {"name": "a"}}]}]}, {"secret_names": ["b"]}),
+        ({"containers": [{"ports": [{"containerPort": 80}]}]}, {"services": [{"ports": [81]}]}),
+    ],
+)
+def test_entries_without_names_stand_beside_ours(armada, driver, pod, options):
+    (receipt,) = submit(driver, submission(options={"pod": pod, **options}))
+    assert (receipt.error, receipt.notes) == (None, ())
+    sent = armada.cluster.jobs[receipt.id].pod
+    lists = (sent.tolerations, sent.containers[0].envFrom, sent.containers[0].ports)
+    assert sorted(map(len, lists)) == [0, 0, 2]
+
+
 def test_a_secret_reaches_a_job_only_where_that_is_allowed(armada):
     """It stands in the pod spec: that is what is allowed."""
     job = replace(submission(command="echo $A"), secrets={"A": Secret("kept")})

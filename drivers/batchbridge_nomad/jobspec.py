@@ -44,6 +44,9 @@ DEFAULTS: Block = {
 }
 """What stands where neither a template nor the job says anything."""
 
+ONCE: Block = {"Attempts": 0, "Mode": "fail", "Interval": 86400 * 10**9, "Delay": 0}
+"""The restart policy of the group, and of the task: a template's for the task would beat it."""
+
 PREFIX = "bb-"
 """How the id of every job begins."""
 
@@ -128,7 +131,7 @@ def group(submission: Submission, options: NomadOptions, site: Site, below: Bloc
     return _given(
         Name=TASK,
         Count=1,
-        RestartPolicy={"Attempts": 0, "Mode": "fail", "Interval": 86400 * 10**9, "Delay": 0},
+        RestartPolicy=ONCE,
         ReschedulePolicy={"Attempts": 0, "Unlimited": False},
         Disconnect=None if spec.reruns else {**stay, "Reconcile": "keep_original"},
         EphemeralDisk={"SizeMB": _megabytes(spec.disk) + LOGS} if spec.disk else None,
@@ -150,6 +153,7 @@ def task(submission: Submission, options: NomadOptions, site: Site, below: Block
         Config=config(spec, options, driver, below),
         Env={name: value for name, value in spec.env.items() if name not in hidden},
         Templates=[template(text), *_hidden(submission, options)],
+        RestartPolicy=ONCE,
         Vault=_vault(options),
         Resources=resources(spec, options, site),
         KillSignal="SIGTERM",

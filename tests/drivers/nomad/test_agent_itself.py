@@ -19,9 +19,11 @@ def get(agent, path, **params):
     return requests.get(f"{agent.address}/v1/{path}", params=params, timeout=20)
 
 
-def register(agent, name):
+def register(agent, name, restarts=None):
     task = {"Name": "main", "Driver": "raw_exec", "Config": {"command": "true"}}
-    job = {"ID": name, "Type": "batch", "TaskGroups": [{"Name": "main", "Tasks": [task]}]}
+    group = {"Name": "main", "RestartPolicy": {"Attempts": 0, "Delay": 7}}
+    tasks = [{**task, "RestartPolicy": restarts}]
+    job = {"ID": name, "Type": "batch", "TaskGroups": [{**group, "Tasks": tasks}]}
     return requests.put(f"{agent.address}/v1/jobs", json={"Job": job}, timeout=20).json()["Index"]
 
 
@@ -74,6 +76,14 @@ def test_lists_come_in_pages(agent):
     rest = get(agent, "jobs", per_page=2, next_token=first.headers["X-Nomad-NextToken"])
     assert [job["ID"] for page in (first, rest) for job in page.json()] == ["a", "b", "c"]
     assert "X-Nomad-NextToken" not in rest.headers
+
+
+def test_a_tasks_own_restart_policy_beats_its_groups(agent):
+    register(agent, "own", restarts={"Attempts": 3})
+    (group,) = get(agent, "job/own").json()["TaskGroups"]
+    (task,) = group["Tasks"]
+    assert [one["RestartPolicy"]["Attempts"] for one in (group, task)] == [0, 3]
+    assert task["RestartPolicy"]["Delay"] == 7
 
 
 def test_one_connection_too_many(agent):

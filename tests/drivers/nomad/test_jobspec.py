@@ -54,6 +54,7 @@ def test_an_id_is_safe_and_one_key_is_one_id(key):
 def test_nomad_runs_it_once_as_far_as_it_can():
     made = group()
     assert made["RestartPolicy"]["Attempts"] == made["ReschedulePolicy"]["Attempts"] == 0
+    assert made["Tasks"][0]["RestartPolicy"] == made["RestartPolicy"]
     assert made["Disconnect"]["Replace"] is False
     assert "Disconnect" not in group(reruns=True)
 

@@ -76,6 +76,17 @@ def test_what_makes_it_ours_does_not():
     assert [one["Name"] for one in group["Tasks"]] == ["main"]
 
 
+def test_a_restart_policy_of_the_task_gives_way_too():
+    """Nomad lets the task's beat its group's."""
+    restarts = {"Attempts": 3, "Mode": "fail"}
+    below = base(TaskGroups=[{"Tasks": [{"Name": "work", "RestartPolicy": restarts}]}])
+    made = laid(below)
+    assert template.main_task(made)["RestartPolicy"] == made["TaskGroups"][0]["RestartPolicy"]
+    place = "job.TaskGroups[0].Tasks[main].RestartPolicy."
+    said = list(template.overridden(below, made))
+    assert [one for one in said if "RestartPolicy" in one] == [f"{place}Attempts"]
+
+
 def test_what_the_job_asks_for_goes_before_the_template():
     asked = {"priority": 70, "datacenters": "dc2", "kill_timeout": "20s"}
     made = laid(base(), options=asked, disk="1G", image="mine:2", env={"BOTH": "mine"})

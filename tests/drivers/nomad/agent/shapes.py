@@ -64,7 +64,7 @@ def _group(said: Object) -> Object:
 
 def _task(said: Object, group: Object) -> Object:
     task = filled(BLANK["task"], said)
-    task["RestartPolicy"] = dict(group["RestartPolicy"])
+    task["RestartPolicy"] = filled(group["RestartPolicy"], said.get("RestartPolicy"))
     for name in ("Env", "Meta"):
         task[name] = task[name] or None
     templates = [filled(BLANK["template"], one) for one in said.get("Templates") or []]

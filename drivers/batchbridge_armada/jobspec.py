@@ -197,7 +197,8 @@ def grace(options: ArmadaOptions, base: Mapping[str, Any]) -> int:
     """Whole seconds between SIGTERM and SIGKILL."""
     if options.grace:
         return math.ceil(options.grace)
-    return int(base.get("terminationGracePeriodSeconds", GRACE))
+    seconds: int = base.get("terminationGracePeriodSeconds", GRACE)
+    return seconds
 
 
 def container(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from batchbridge.errors import KeyConflict, Rejected, SpecError
+from batchbridge.errors import BatchBridgeError, DriverBug, KeyConflict, Rejected
 from batchbridge.model import Receipt, Scope, Submission
 from batchbridge.streams import mapped
 from batchbridge_armada import ids, jobspec
@@ -49,10 +49,11 @@ class Submitter:
 
         def written() -> Iterator[Order]:
             for submission in submissions:
-                try:
-                    yield orders.order(submission)
-                except SpecError as error:
-                    refused.append(Receipt(submission.key, error=error))
+                order = _written(submission, orders)
+                if isinstance(order, Order):
+                    yield order
+                else:
+                    refused.append(order)
 
         for receipts in mapped(self._hand_over, requests(written()), workers=4):
             yield from receipts
@@ -105,6 +106,17 @@ class Submitter:
             for job_id, job in self._api.details(job_ids, spec=True).items()
             if name in job.job_spec.annotations
         }
+
+
+def _written(submission: Submission, orders: Orders) -> Order | Receipt:
+    """The job's order; its receipt where none can be written, whatever the others' are."""
+    try:
+        return orders.order(submission)
+    except BatchBridgeError as error:
+        return Receipt(submission.key, error=error)
+    except Exception as error:  # nothing was sent: this job is certain not to run
+        words = f"{type(error).__name__}: {error}"
+        return Receipt(submission.key, error=DriverBug(f"armada cannot write the job: {words}"))
 
 
 def requests(orders: Iterable[Order]) -> Iterator[list[Order]]:

@@ -19,12 +19,19 @@ REMEDY = "give a pod spec as a mapping, as YAML or JSON, or a file's name"
 
 
 @dataclass(frozen=True, slots=True)
+class _Port:
+    """The field of a container's port that is read here."""
+
+    containerPort: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Container:
     """The fields of a container that are read here."""
 
     env: Sequence[Json] = ()
     envFrom: Sequence[Json] = ()
-    ports: Sequence[Json] = ()
+    ports: Sequence[_Port] = ()
     resources: Mapping[str, Json] | None = None
     volumeMounts: Sequence[Json] = ()
 
@@ -38,6 +45,7 @@ class _Pod:
     tolerations: Sequence[Json] = ()
     imagePullSecrets: Sequence[Json] = ()
     volumes: Sequence[Json] = ()
+    terminationGracePeriodSeconds: int = 0
 
 
 def spec_of(option: Mapping[str, Any] | str) -> Mapping[str, Any]:

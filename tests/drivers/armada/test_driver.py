@@ -12,12 +12,13 @@ import pytest
 
 from batchbridge.errors import (
     ConfigError,
+    DriverBug,
     KeyConflict,
     Rejected,
     SpecError,
 )
 from batchbridge.model import Absent, Cause, JobSpec, JobState, Secret, Submission
-from batchbridge_armada import ArmadaDriver, submitting
+from batchbridge_armada import ArmadaDriver, jobspec, submitting
 from batchbridge_armada import snapshot as snapshots
 from batchbridge_armada.protocol import event_pb2
 from tests.drivers.armada.cluster import now, ulid
@@ -89,6 +90,21 @@ def test_one_bad_job_does_not_stop_the_others(armada, driver):
     assert isinstance(receipts[7].error, Rejected)
     assert "container two has no resources specified" in str(receipts[7].error)
     assert len({receipt.id for receipt in receipts if receipt.id}) == 19
+
+
+def test_a_job_that_cannot_be_written_does_not_stop_the_others(armada, driver, monkeypatch):
+    own = jobspec.own
+
+    def fails_for_one(job, *args, **more):
+        if job.key == "k1":
+            raise KeyError("name")
+        return own(job, *args, **more)
+
+    monkeypatch.setattr(jobspec, "own", fails_for_one)
+    receipts = submit(driver, *(submission(f"k{n}") for n in range(3)))
+    assert isinstance(receipts[1].error, DriverBug)
+    assert "KeyError: 'name'" in str(receipts[1].error)
+    assert [receipts[0].id, receipts[2].id] == list(armada.cluster.jobs)
 
 
 def test_a_pod_spec_that_is_too_large_is_refused_before_any_call(armada, driver):

@@ -71,6 +71,9 @@ def test_a_template_that_stands_whole_is_no_news():
     [
         ({"containers": "x"}, "options.pod.containers"),
         ({"containers": [{"env": {}}]}, "options.pod.containers"),
+        ({"containers": [{"ports": [{"name": "http"}]}]}, "options.pod.containers.*containerPort"),
+        ({"terminationGracePeriodSeconds": None}, "options.pod.terminationGracePeriodSeconds"),
+        ({"terminationGracePeriodSeconds": "abc"}, "options.pod.terminationGracePeriodSeconds"),
         ({"nodeSelector": ["a"]}, "options.pod.nodeSelector"),
         ("no/such/file.yaml", "cannot be read"),
         ("a: [\n", "neither YAML nor JSON"),

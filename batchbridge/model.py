@@ -112,7 +112,7 @@ class JobSpec:
         _check(not twice, "secrets", f"{', '.join(twice)} is named in env too")
         for name in _TEXTS:
             if value := getattr(self, name):
-                _check_text(name, value)
+                check_text(name, value)
 
     @classmethod
     def parse(cls, form: Mapping[str, Any]) -> Self:
@@ -153,7 +153,8 @@ _TEXTS = ("command", "name", "env", "secrets", "image", "workdir", "upload", "la
 _UNFIT = re.compile("[\0\ud800-\udfff]")  # the latter: bytes of an argument that are no UTF-8
 
 
-def _check_text(path: str, value: str | Iterable[str] | Mapping[str, str]) -> None:
+def check_text(path: str, value: str | Iterable[str] | Mapping[str, str]) -> None:
+    """SpecError naming `path` where these are no texts that can be sent: NUL, or no UTF-8."""
     texts = (value,) if isinstance(value, str) else value
     for text in (*texts, *(value.values() if isinstance(value, Mapping) else ())):
         if unfit := _UNFIT.search(text):
@@ -283,6 +284,10 @@ class Submission:
     gang: Gang | None = None
     files: Files | None = None
     secrets: Mapping[str, Secret] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("key", "user", "job_set"):  # a job set may be named by the others
+            check_text(name, getattr(self, name))
 
     @property
     def digest(self) -> str:

@@ -9,13 +9,16 @@ from typing import Final
 import click
 
 from batchbridge.cli.console import note
+from batchbridge.cli.flags import checked_text
 from batchbridge.cli.jobs import show
 from batchbridge.cli.selection import Found, JobsCommand, Wanted, chosen, find, known
 from batchbridge.cli.session import Session
 from batchbridge.cli.watching import wait_for
 from batchbridge.jobs import Job, able
 
-_REASON: Final = click.option("--reason", default="", help="Why; the engine's records may show it.")
+_REASON: Final = click.option(
+    "--reason", default="", callback=checked_text, help="Why; the engine's records may show it."
+)
 
 
 @click.command("cancel", cls=JobsCommand)

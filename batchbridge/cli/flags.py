@@ -11,7 +11,7 @@ import click
 from batchbridge import secrets
 from batchbridge.errors import SpecError
 from batchbridge.fields import FieldHelp, describe
-from batchbridge.model import JobSpec
+from batchbridge.model import JobSpec, check_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,13 @@ def options_help(options: type[Any]) -> Iterator[tuple[str, str]]:
     """The options of a driver as lines of a help."""
     for option in describe(options):
         yield f"-o {option.name}={option.type.upper()}", _help(option)
+
+
+def checked_text(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """The callback of a flag whose text engines and the journal keep; SpecError if it is none."""
+    if value is not None:
+        check_text(str(param.name), value)
+    return value
 
 
 def _help(field: FieldHelp) -> str:

@@ -13,6 +13,7 @@ import click
 
 from batchbridge import registry
 from batchbridge.cli.console import complain, note
+from batchbridge.cli.flags import checked_text
 from batchbridge.cli.following import called
 from batchbridge.cli.selection import JobsCommand, Wanted, chosen, find, known
 from batchbridge.cli.session import Session
@@ -30,8 +31,18 @@ _FAILED = (JobState.FAILED, JobState.LOST)
 
 
 @click.command("resubmit", cls=JobsCommand)
-@click.option("--failed", metavar="JOB_SET", help="The jobs of that set that FAILED or are LOST.")
-@click.option("--key", metavar="TEXT", help="An open submit, under its own key: nothing twice.")
+@click.option(
+    "--failed",
+    metavar="JOB_SET",
+    callback=checked_text,
+    help="The jobs of that set that FAILED or are LOST.",
+)
+@click.option(
+    "--key",
+    metavar="TEXT",
+    callback=checked_text,
+    help="An open submit, under its own key: nothing twice.",
+)
 @mode_flags
 @click.pass_context
 def resubmit_command(

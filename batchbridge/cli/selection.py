@@ -15,6 +15,7 @@ from typing import Any, Final
 import click
 
 from batchbridge.cli.console import complain
+from batchbridge.cli.flags import checked_text
 from batchbridge.cli.following import tell_missing
 from batchbridge.cli.session import EngineCommand, Session
 from batchbridge.errors import BatchBridgeError, NoSuchJob, SpecError, UsageError
@@ -279,7 +280,9 @@ _WORDS: Final = click.Argument(["words"], nargs=-1, metavar="[JOB]...", shell_co
 
 def _filters() -> list[click.Parameter]:
     return [
-        click.Option(["--job-set"], metavar="NAME", help="The jobs of that set."),
+        click.Option(
+            ["--job-set"], metavar="NAME", callback=checked_text, help="The jobs of that set."
+        ),
         click.Option(
             ["--state"],
             multiple=True,

@@ -100,6 +100,21 @@ def test_a_word_that_is_no_text_is_wrong_usage(bb):
     assert "is no text" in bb("status", "\udcff", code=2).stderr
 
 
+@pytest.mark.parametrize(
+    ("verb", "flag"),
+    [
+        ("list", "--job-set"),
+        ("cancel", "--reason"),
+        ("preempt", "--reason"),
+        ("resubmit", "--key"),
+        ("resubmit", "--failed"),
+    ],
+)
+def test_what_is_no_text_is_refused_where_it_enters(bb, verb, flag):
+    stderr = bb(verb, flag, "\udcff", code=2).stderr
+    assert f"error: {flag[2:].replace('-', '_')} holds what is not UTF-8" in stderr
+
+
 def test_an_undefined_profile_in_a_reference_is_named(bb):
     assert "elsewhere" in bb("status", "local://elsewhere/c0ffee", code=2).stderr
 

@@ -152,6 +152,7 @@ def test_a_secret_reaches_the_command_and_nothing_else(bb, monkeypatch, world):
         (["--", "echo", "a\udcff"], "command holds what is not UTF-8"),
         (["--name", "a\udcff", "--", "true"], "name holds what is not UTF-8"),
         (["--label", "a=\0", "--", "true"], "labels holds a NUL byte"),
+        (["--key", "a\udcff", "--", "true"], "key holds what is not UTF-8"),
         ([], "command is missing"),
         (["--no-such-flag", "--", "true"], "--no-such-flag"),
     ],

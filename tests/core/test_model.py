@@ -206,6 +206,13 @@ def test_an_intent_comes_back_from_json() -> None:
     assert msgspec.json.decode(msgspec.json.encode(intent), type=Intent) == intent
 
 
+@pytest.mark.parametrize("name", ["key", "user", "job_set"])
+def test_a_submission_is_named_by_text(name: str) -> None:
+    names = {"key": "k", "user": "me", "job_set": "set", name: "\udcff"}
+    with pytest.raises(SpecError, match=f"{name} holds what is not UTF-8"):
+        Submission(spec=JobSpec(command=("true",)), **names)
+
+
 # -- references and times ------------------------------------------------------------------------
 
 

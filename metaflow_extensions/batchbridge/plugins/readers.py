@@ -27,16 +27,22 @@ def text(name: str, value: Any) -> str:
 
 
 def number(name: str, value: Any) -> float:
-    """A number, as such or as text."""
+    """A finite number, as such or as text."""
     try:
-        return float(value)
+        found = float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"{name}={value!r} is no number") from None
+        found = math.nan
+    if not math.isfinite(found):
+        raise ValueError(f"{name}={value!r} is no number")
+    return found
 
 
 def whole(name: str, value: Any) -> int:
-    """A whole number."""
-    return int(number(name, value))
+    """A whole number, also as text: ``2``, ``2.0``."""
+    found = number(name, value)
+    if not found.is_integer():
+        raise ValueError(f"{name}={value!r} is no whole number")
+    return int(found)
 
 
 def truth(name: str, value: Any) -> bool:
@@ -51,7 +57,7 @@ def megabytes(name: str, value: Any) -> int:
     """Bytes, of a number of megabytes."""
     try:
         return int(number(name, value) * MEGABYTE)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError(f"{name}={value!r} is no number of megabytes") from None
 
 

@@ -10,8 +10,10 @@ import json
 import ssl
 from base64 import b64encode
 from collections.abc import Mapping
+from http.client import HTTPException, InvalidURL
+from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.parse import quote_plus, urlencode, urlsplit
 from urllib.request import Request, urlopen
 
@@ -80,7 +82,10 @@ def _request(
 
 def _trusted(url: str) -> str:
     """The address, to which secrets go. ConfigError where anybody in between would read them."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise _no_address(url, error) from error
     here = parts.hostname in HERE or parts.hostname == "::1"
     if parts.scheme != "https" and not (parts.scheme == "http" and here):
         raise ConfigError(
@@ -91,19 +96,44 @@ def _trusted(url: str) -> str:
 
 def _call(settings: ArmadaSettings, request: Request) -> Mapping[str, Any]:
     """The JSON object that is answered."""
-    context = ssl.create_default_context(cafile=settings.ca_cert or None)
+    context = _context(settings.ca_cert)
     try:
-        with urlopen(request, timeout=settings.request_timeout, context=context) as reply:
-            answer = json.load(reply)
-    except HTTPError as error:
-        raise _refusal(request, error) from error
-    except (URLError, OSError, ValueError) as error:
+        answer = _answer(request, context, settings.request_timeout)
+    except InvalidURL as error:
+        raise _no_address(request.full_url, error) from error
+    except (HTTPException, OSError, ValueError) as error:
         raise TransportError(
             f"no token from {request.full_url}: {error}", remedy="check oidc_provider and ca_cert"
         ) from error
     if not isinstance(answer, Mapping):
         raise ConfigError(f"{request.full_url} is no OpenID Connect provider")
     return answer
+
+
+def _context(ca_cert: str) -> ssl.SSLContext:
+    """Who is trusted: the system's authorities, and those of that file beside them."""
+    context = ssl.create_default_context()
+    if ca_cert:
+        try:
+            context.load_verify_locations(Path(ca_cert).expanduser())
+        except OSError as error:
+            raise ConfigError(
+                f"ca_cert: {ca_cert} cannot be read: {error}",
+                remedy="name a file with the CA's certificates, as PEM",
+            ) from error
+    return context
+
+
+def _answer(request: Request, context: ssl.SSLContext, timeout: float) -> Any:
+    try:
+        with urlopen(request, timeout=timeout, context=context) as reply:
+            return json.load(reply)
+    except HTTPError as error:
+        raise _refusal(request, error) from error
+
+
+def _no_address(url: str, error: Exception) -> ConfigError:
+    return ConfigError(f"{url} is no address: {error}", remedy="check oidc_provider")
 
 
 def _refusal(request: Request, error: HTTPError) -> AuthError | TransportError | ConfigError:

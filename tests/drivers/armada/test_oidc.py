@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ssl
 from base64 import b64encode
+from socketserver import StreamRequestHandler, TCPServer
+from threading import Thread
 
 import pytest
 from pytest_httpserver import HTTPServer
@@ -105,20 +107,83 @@ def test_no_secret_goes_to_a_provider_in_the_clear(armada):
         accepted(driver)
 
 
-def test_a_provider_with_a_certificate_of_one_s_own_authority(armada, tmp_path):
-    authority = Authority(tmp_path)
+@pytest.mark.parametrize("url", ["https://localhost:none", "https://[::1", "https://localhost/a b"])
+def test_a_provider_s_address_that_is_none(armada, url):
+    given = {"oidc_provider": url, "oidc_client_id": "c"}
+    with reached(armada, **given) as driver, pytest.raises(ConfigError, match="is no address"):
+        accepted(driver)
+
+
+class Babble(StreamRequestHandler):
+    """Answers what is no HTTP."""
+
+    def handle(self):
+        self.rfile.readline()
+        self.wfile.write(b"220 ready\r\n")
+
+
+def test_a_provider_that_does_not_speak_http(armada):
+    with TCPServer(("127.0.0.1", 0), Babble) as server:
+        answering = Thread(target=server.handle_request)
+        answering.start()
+        given = {
+            "oidc_provider": f"http://127.0.0.1:{server.server_address[1]}",
+            "oidc_client_id": "c",
+        }
+        with reached(armada, **given) as driver, pytest.raises(TransportError, match="220 ready"):
+            accepted(driver)
+        answering.join()
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_ca_cert_that_is_none(armada, provider, tmp_path, content):
+    """It is told like any other wrong setting, and what else can be looked at is."""
+    file = tmp_path / "ca.pem"
+    if content:
+        file.write_text(content)
+    with reached(armada, ca_cert=str(file), **client(Tokens(provider))) as driver:
+        with pytest.raises(ConfigError, match=r"ca_cert: .*ca\.pem cannot be read"):
+            accepted(driver)
+        told = [check.ok for check in driver.probe()]
+    assert told == [True, False, False, True]
+
+
+@pytest.fixture
+def authority(tmp_path):
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def encrypted(authority):
+    """Where a provider can be that this authority vouches for."""
     pair = authority.sign("provider", "localhost")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(pair.cert, pair.key)
     server = HTTPServer(host="localhost", ssl_context=context)
     server.start()
-    try:
-        tokens = Tokens(server)
-        armada.token = "t1"
-        with reached(armada, ca_cert=str(authority.cert), **client(tokens)) as driver:
-            assert accepted(driver)
-        with reached(armada, **client(tokens)) as driver, pytest.raises(TransportError) as caught:
-            accepted(driver)
-        assert "CERTIFICATE_VERIFY_FAILED" in str(caught.value)
-    finally:
-        server.stop()
+    yield server
+    server.stop()
+
+
+def test_a_provider_with_a_certificate_of_one_s_own_authority(
+    armada, authority, encrypted, tmp_path, monkeypatch
+):
+    tokens = Tokens(encrypted)
+    armada.token = "t1"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    ours = f"~/{authority.cert.relative_to(tmp_path)}"
+    with reached(armada, ca_cert=ours, **client(tokens)) as driver:
+        assert accepted(driver)
+    with reached(armada, **client(tokens)) as driver, pytest.raises(TransportError) as caught:
+        accepted(driver)
+    assert "CERTIFICATE_VERIFY_FAILED" in str(caught.value)
+
+
+def test_the_system_s_authorities_count_beside_one_s_own(
+    armada, authority, encrypted, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.cert))
+    other = Authority(tmp_path, "other")
+    armada.token = "t1"
+    with reached(armada, ca_cert=str(other.cert), **client(Tokens(encrypted))) as driver:
+        assert accepted(driver)

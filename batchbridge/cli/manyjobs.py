@@ -104,7 +104,8 @@ def _text(path: str) -> str:
 
 
 def _json_lines(path: str) -> Iterator[Item]:
-    filled = [(n, line) for n, line in enumerate(_text(path).splitlines(), 1) if line.strip()]
+    lines = _text(path).split("\n")  # no other end of line: texts may hold U+2028 as it is
+    filled = [(n, line) for n, line in enumerate(lines, 1) if line.strip()]
     for index, (number, line) in enumerate(filled):
         yield Item(index, f"{path}:{number}", _json_form(line))
 

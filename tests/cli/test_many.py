@@ -183,6 +183,16 @@ def test_a_file_that_cannot_be_read_is_refused_whole(tmp_path, name, content, wo
         read(str(path), {})
 
 
+def test_a_line_of_json_ends_at_a_newline_alone(tmp_path):
+    path = tmp_path / "jobs.jsonl"
+    names = ["a\u2028b\u2029c\x85d", "e"]
+    lines = [json.dumps({"command": ["x"], "name": n}, ensure_ascii=False) for n in names]
+    path.write_bytes("\r\n".join(lines).encode())
+    items = read(str(path), {})
+    assert [item.where.rpartition(":")[2] for item in items] == ["1", "2"]
+    assert [item.form["name"] for item in items] == names
+
+
 def test_an_item_knows_its_line_in_a_file_with_comments_and_anchors(tmp_path):
     path = tmp_path / "jobs.yml"
     path.write_text(

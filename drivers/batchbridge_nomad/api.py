@@ -132,7 +132,8 @@ class Api:
         except Missing as error:
             if "job not found" in str(error):
                 return None
-            raise TransportError(f"this 404 is not Nomad's: {error}") from error
+            words = f"this 404 is not Nomad's: {error}"
+            raise TransportError(words, remedy=error.remedy) from error
 
     def jobs(self, place: Place, *, prefix: str = "", where: str = "") -> tuple[Job, ...]:
         """The jobs whose ids begin so, and of which the expression holds, with their Meta."""

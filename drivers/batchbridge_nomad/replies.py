@@ -34,6 +34,9 @@ PASSING = re.compile(
 )
 """Words of a 500 that says nothing of what was asked; it may pass."""
 
+PATHLESS = "write the address without a path, such as /v1: Nomad knows nothing by that one"
+"""What to do about a 404 that has no words; of an object that is missing, Nomad says which."""
+
 VALIDATION = re.compile(r"\d+ errors? occurred:")
 """How Nomad begins to list what is wrong with a job."""
 
@@ -101,7 +104,8 @@ def problem(status: int, text: str, headers: Mapping[str, str]) -> BatchBridgeEr
     if "http request to an https server" in low:
         return AuthError(f"Nomad: {words}", remedy="begin the address with https://")
     if status in _KINDS:
-        return _KINDS[status](words)
+        pathless = status == 404 and not text.strip()
+        return _KINDS[status](words, remedy=PATHLESS if pathless else "")
     if status < 400 or status in (502, 503, 504) or (status == 500 and passing(words)):
         return TransportError(f"Nomad cannot answer now: {words}")
     return Refused(words)

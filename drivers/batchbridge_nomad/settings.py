@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from batchbridge.driver import Duration, Size, setting
 
@@ -48,12 +49,30 @@ class NomadSettings:
     mhz_per_core: int = setting(1000, help="MHz that one core of cpu asks for", inert=True)
 
     def __post_init__(self) -> None:
-        if not self.address.startswith(("http://", "https://", "unix://")):
-            raise ValueError(f"address {self.address!r} begins with none of http, https and unix")
+        _check_address(self.address)
         if bool(self.client_cert) != bool(self.client_key):
             raise ValueError("client_cert and client_key go together")
         if not (self.request_timeout > 0 and self.mhz_per_core > 0):
             raise ValueError("request_timeout and mhz_per_core must be more than 0")
+
+
+def _check_address(address: str) -> None:
+    """ValueError where it is none; what may be a password is not shown."""
+    if address.startswith("unix://"):
+        return
+    if "@" in address:
+        raise ValueError(
+            "address holds a user or a password: http_auth, NOMAD_HTTP_AUTH, is theirs"
+        )
+    if not address.startswith(("http://", "https://")):
+        raise ValueError(f"address {address!r} begins with none of http, https and unix")
+    try:
+        at = urlsplit(address)
+        named = at.hostname and at.port != 0
+    except ValueError as error:
+        raise ValueError(f"address {address!r} cannot be read: {error}") from None
+    if not named:
+        raise ValueError(f"address {address!r} names no host, or the port 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

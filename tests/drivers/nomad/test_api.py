@@ -97,6 +97,14 @@ def test_a_job_is_absent_by_nomads_word_alone(httpserver, driver):
     assert isinstance(absent, Absent)
 
 
+def test_an_address_with_a_path_of_nomads_is_told(agent):
+    """A real agent answers 404, and says no word."""
+    astray = NomadDriver(NomadDriver.Settings(address=f"{agent.address}/v1"))
+    with closing(astray), pytest.raises(TransportError) as caught:
+        astray.snapshot(SCOPE, ["bb-1"])
+    assert "without a path" in caught.value.remedy
+
+
 def test_a_redirect_is_not_followed(httpserver, driver):
     headers = {"Location": "http://127.0.0.1:9/"}
     httpserver.expect_request("/v1/job/bb-1").respond_with_data("", status=307, headers=headers)

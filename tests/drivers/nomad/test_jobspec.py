@@ -270,6 +270,11 @@ def test_options_that_cannot_be_meant(options):
     "fields",
     [
         {"address": "localhost:4646"},
+        {"address": "http://127.0.0.1:abc"},
+        {"address": "http://127.0.0.1:99999"},
+        {"address": "http://127.0.0.1:0"},
+        {"address": "http://[::1"},
+        {"address": "https://"},
         {"client_cert": "cert.pem"},
         {"mhz_per_core": 0},
     ],
@@ -277,6 +282,21 @@ def test_options_that_cannot_be_meant(options):
 def test_settings_that_cannot_be_meant(fields):
     with pytest.raises(ValueError, match=next(iter(fields))):
         NomadSettings(**fields)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://u:s3cret@host:4646", "u:s3cret@host:4646", "https://u:s3cret/x@host", "http://t@host"],
+)
+def test_a_password_in_the_address_is_refused_and_not_shown(address):
+    with pytest.raises(ValueError, match="http_auth, NOMAD_HTTP_AUTH") as caught:
+        NomadSettings(address=address)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_the_path_of_a_socket_may_hold_anything():
+    address = "unix:///run/nomad@1/api:x.sock"
+    assert NomadSettings(address=address).address == address
 
 
 def test_a_secret_is_named_and_not_shown():

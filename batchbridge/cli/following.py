@@ -241,7 +241,7 @@ def tell_where(job: Job) -> None:
     except BatchBridgeError as error:  # an aside must not hide how the job ended
         log.debug("%s cannot be detailed: %s", job.ref, error)
         details = {}
-    for label, text in {**details, **job.hints()}.items():
+    for label, text in {**job.hints(), **details}.items():
         note(f"{label}: {printable(text)}")
 
 

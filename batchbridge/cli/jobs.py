@@ -61,7 +61,7 @@ def explain_command(ctx: click.Context, session: Session, wanted: Wanted, as_jso
     """Say why jobs are where they are, what to do, and where else to look."""
     found = known(chosen(session, wanted))
     for job in found.jobs:
-        reason, hints = job.explain(), {**job.details(), **job.hints()}
+        reason, hints = job.explain(), {**job.hints(), **job.details()}
         summary, remedy = (reason.summary, reason.remedy) if reason else ("", "")
         if as_json:
             emit({**job.to_json(), "summary": summary, "remedy": remedy, "hints": dict(hints)})

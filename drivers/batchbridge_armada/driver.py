@@ -27,6 +27,7 @@ from batchbridge.model import (
 from batchbridge.streams import bridged
 from batchbridge_armada import about, explain, health, ids, jobspec, listing
 from batchbridge_armada.inflight import InFlight
+from batchbridge_armada.namespaces import Namespaces
 from batchbridge_armada.orders import Orders, Writer
 from batchbridge_armada.pages import Pages
 from batchbridge_armada.refusals import Missing, Refused
@@ -94,6 +95,7 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
         super().__init__(settings)
         self._writer = Writer(settings)
         self._in_flight = InFlight()
+        self._namespaces = Namespaces()
         self._lock = threading.Lock()
         self._connected: _Connected | None = None
         self._translators: dict[Scope, Translator] = {}
@@ -107,7 +109,8 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
     def submit(self, submissions: Sequence[Submission]) -> Iterator[Receipt]:
         """Hand them over by the hundred. One that Armada refuses is a receipt in its words."""
         if submissions:
-            submitter = Submitter(self._api, self.scope_of(submissions[0]), self._in_flight)
+            scope = self.scope_of(submissions[0])
+            submitter = Submitter(self._api, scope, self._in_flight, self._namespaces)
             yield from submitter.submit(submissions, Orders(self._writer, self._api))
 
     def snapshot(self, scope: Scope, known: Collection[str]) -> Batch:
@@ -217,11 +220,14 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
         return jobspec.grace(options, spec_of(options.pod)) + LATE
 
     def hints(self, ref: JobRef) -> Mapping[str, str]:
-        """The job in Lookout, and the command that shows its pod's output."""
-        pages = {}
+        """The job in Lookout; of one that was submitted here, the command for its pod's output."""
+        found = {}
         if self.settings.lookout:
-            pages["lookout"] = f"{self.settings.lookout.rstrip('/')}/jobs/{ref.id}"
-        return {**pages, "logs": about.kubectl("logs", ref.id, self.settings.namespace)}
+            found["lookout"] = f"{self.settings.lookout.rstrip('/')}/jobs/{ref.id}"
+        namespace = self._namespaces.of(ref.id)
+        if namespace:
+            found["logs"] = about.kubectl("logs", ref.id, namespace)
+        return found
 
     def details(self, ref: JobRef, attempt: int) -> Mapping[str, str]:
         """Cluster, node, namespace and pod of its last run, and the command for its output."""

@@ -11,6 +11,7 @@ from batchbridge.model import Receipt, Scope, Submission
 from batchbridge.streams import mapped
 from batchbridge_armada import ids, jobspec
 from batchbridge_armada.inflight import InFlight
+from batchbridge_armada.namespaces import Namespaces
 from batchbridge_armada.orders import Order, Orders
 from batchbridge_armada.refusals import NoQueue, Refused
 
@@ -38,10 +39,11 @@ CHANGE = "change what the job asks for; the submission settings of the server sa
 class Submitter:
     """Hands jobs over to one queue and job set."""
 
-    def __init__(self, api: Api, scope: Scope, in_flight: InFlight) -> None:
+    def __init__(self, api: Api, scope: Scope, in_flight: InFlight, namespaces: Namespaces) -> None:
         self._api = api
         self._queue, self._job_set = scope
         self._in_flight = in_flight
+        self._namespaces = namespaces
 
     def submit(self, submissions: Iterable[Submission], orders: Orders) -> Iterator[Receipt]:
         """A receipt for each, as the answers come; the first are sent while others are written."""
@@ -71,6 +73,8 @@ class Submitter:
                 return [Receipt(orders[0].submission.key, error=refused)]
             half = len(orders) // 2
             return [*self._hand_over(orders[:half]), *self._hand_over(orders[half:])]
+        named = {id: o.message.namespace for id, o in zip(job_ids, orders, strict=True)}
+        self._namespaces.keep(named)
         return self._receipts(orders, job_ids, asked)
 
     def _accepted(self, orders: Sequence[Order]) -> list[str]:

@@ -15,7 +15,7 @@ from batchbridge.errors import (
     TransportError,
 )
 from batchbridge.model import JobRef
-from batchbridge_armada import ArmadaDriver, explain, ids, logs, replies
+from batchbridge_armada import ArmadaDriver, explain, ids, logs, namespaces, replies
 from batchbridge_armada.channel import encrypted
 from batchbridge_armada.loglines import parse_reply
 from batchbridge_armada.logs import Cursor, LogLine
@@ -221,7 +221,12 @@ def test_only_this_machine_is_spoken_to_in_the_clear_unless_asked(tls, address, 
 def test_hints_lead_to_the_job():
     driver = ArmadaDriver(ArmadaSettings(lookout="http://lookout.example/"))
     ref = JobRef("armada", "p", SCOPE, "01j")
-    assert driver.hints(ref) == {
-        "lookout": "http://lookout.example/jobs/01j",
-        "logs": "kubectl -n default logs armada-01j-0",
-    }
+    assert driver.hints(ref) == {"lookout": "http://lookout.example/jobs/01j"}
+
+
+def test_the_namespaces_of_the_jobs_that_were_handed_over_last_are_known(monkeypatch):
+    monkeypatch.setattr(namespaces, "KEPT", 2)
+    kept = namespaces.Namespaces()
+    kept.keep({"1": "a", "2": "b"})
+    kept.keep({"3": "c"})
+    assert [kept.of(job_id) for job_id in "123"] == [None, "b", "c"]

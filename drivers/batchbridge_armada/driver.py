@@ -201,7 +201,8 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
         if job is None or state == "RUNNING":
             return None
         if state in ENDED:
-            return explain.over(job, self._api.errors([ref.id]).get(ref.id, ""))
+            error = self._api.errors([ref.id]).get(ref.id, "")
+            return explain.over(job, error, rejected=state == "REJECTED")
         return self._report(ref) if state == "QUEUED" else explain.placed(job)
 
     def _report(self, ref: JobRef) -> Explanation | None:

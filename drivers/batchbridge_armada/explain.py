@@ -23,7 +23,13 @@ REMEDIES = (
     ("limit", "wait: the queue or the round has reached a limit"),
     ("gang", "submit the gang's other members, or make it smaller"),
 )
-"""What helps, by a word of the reason."""
+"""What helps a job that has no place, by a word of the scheduler's reason."""
+
+EVICTED = (
+    (re.compile(r"EmptyDir.*exceed", re.I), "raise the volume's sizeLimit, or write less to it"),
+    (re.compile(r"ephemeral.*exceed|exceed.*ephemeral", re.I), "ask for more disk, or write less"),
+)
+"""What helps a job that wrote too much, by the kubelet's words."""
 
 
 def waiting(report: str) -> Explanation | None:
@@ -50,10 +56,13 @@ def placed(job: JobDetails) -> Explanation | None:
     )
 
 
-def over(job: JobDetails, error: str) -> Explanation | None:
-    """How a job that has ended did, in the words that Armada has for it."""
+def over(job: JobDetails, error: str, *, rejected: bool) -> Explanation | None:
+    """How a job that has ended did, in the words that Armada has for it.
+
+    `rejected`: they are the scheduler's, which gave it no place.
+    """
     if error:
-        return Explanation(words(error), _remedy(error.lower()))
+        return Explanation(words(error), _remedy(error.lower()) if rejected else _after(error))
     by = f" by {job.cancel_user}" if job.cancel_user else ""
     why = f": {job.cancel_reason}" if job.cancel_reason else ""
     return Explanation(f"cancelled{by}{why}") if by or why else None
@@ -61,3 +70,7 @@ def over(job: JobDetails, error: str) -> Explanation | None:
 
 def _remedy(reason: str) -> str:
     return next((remedy for word, remedy in REMEDIES if word in reason), "")
+
+
+def _after(reason: str) -> str:
+    return next((remedy for pattern, remedy in EVICTED if pattern.search(reason)), "")

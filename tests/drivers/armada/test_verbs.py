@@ -209,6 +209,30 @@ def test_a_job_that_never_fits_is_told_what_to_change(armada, driver):
     assert explanation.remedy.startswith("ask for less")
 
 
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (
+            "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi.",
+            "more disk",
+        ),
+        ('Container main exceeded its local ephemeral storage limit "1Gi".', "more disk"),
+        ('Usage of EmptyDir volume "scratch" exceeds the limit "1Gi".', "sizeLimit"),
+        ("The node was low on resource: memory. Container main was using 2Gi, limit 1Gi.", ""),
+        ("Taint manager deletes the pod: the node has a taint", ""),
+    ],
+)
+def test_what_would_help_a_job_that_had_a_place(armada, driver, error, remedy):
+    """The scheduler's limits and taints are not the kubelet's."""
+    (receipt,) = submit(driver, submission(command="exit 3"))
+    over(armada, receipt.id)
+    armada.cluster.jobs[receipt.id].error = error
+    explanation = driver.explain(ref(receipt))
+    assert explanation.summary == error
+    assert remedy in explanation.remedy
+    assert bool(explanation.remedy) == bool(remedy)
+
+
 def test_a_job_that_waits_again_is_explained_by_the_scheduler(armada, driver):
     """Its last run is over, and its place is another's."""
     (receipt,) = submit(driver, submission(**LONG))

@@ -142,14 +142,18 @@ def _read_options(cls: type[Any], given: Mapping[str, Any]) -> tuple[dict[str, A
 
 
 def build(cls: type[T], values: Mapping[str, Any], *, path: str) -> T:
-    """An instance of read values; SpecError where one is missing, or the class refuses them."""
+    """An instance of read values; SpecError where one is missing, or the class refuses them.
+
+    Its path is the field's where the class's words begin with a field's name.
+    """
     lacking = [f.name for f in describe(cls) if f.required and f.name not in values]
     if lacking:
         raise SpecError(f"{path}.{lacking[0]} is missing", path=f"{path}.{lacking[0]}")
     try:
         return cls(**values)
     except ValueError as error:
-        raise SpecError(f"{path}: {error}", path=path) from error
+        named = [f.name for f in describe(cls) if f.name == str(error).partition(" ")[0]]
+        raise SpecError(f"{path}: {error}", path=".".join((path, *named))) from error
 
 
 # -- types -----------------------------------------------------------------------------------

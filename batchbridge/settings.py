@@ -115,8 +115,23 @@ class Config:
 
     def profiles(self) -> dict[str, str]:
         """Each profile's name with its backend: those of the files, then the bare backends."""
-        backends = {name: self._backend(name) for name in self._defined()}
+        backends = {name: self.backend(name) for name in self._defined()}
         return backends | {name: name for name in registry.names() if name not in backends}
+
+    def backend(self, profile: str) -> str:
+        """The driver's name of a profile or a bare backend; ConfigError if neither is defined."""
+        found = self.layers.strongest(
+            self.layers.of_profile(profile, "backend"), ("profile", profile, "backend")
+        )
+        if profile in registry.names():
+            if found and found.value != profile:
+                problem = f"{found.origin}: the profile {profile!r} is the backend of that name"
+                raise ConfigError(problem, remedy="give the profile another name")
+            return profile
+        if found:
+            backend: str = found.value
+            return backend
+        raise self._undefined(profile)
 
     def resolve(
         self, profile: str | None = None, overrides: Mapping[str, Any] | None = None
@@ -136,7 +151,7 @@ class Config:
         """
         if is_address(ref.profile):
             return self._at(ref.backend, ref.profile, overrides or {})
-        backend = self._backend(ref.profile)
+        backend = self.backend(ref.profile)
         if backend != ref.backend:
             raise ConfigError(f"{ref}: the profile {ref.profile!r} is one of {backend} here")
         return self._resolve(ref.profile, overrides or {})
@@ -154,21 +169,6 @@ class Config:
 
     def _defined(self) -> list[str]:
         return sorted({name for file in self.layers.files for name in file.profiles()})
-
-    def _backend(self, profile: str) -> str:
-        """ConfigError if the profile is not defined: no address is ever guessed."""
-        found = self.layers.strongest(
-            self.layers.of_profile(profile, "backend"), ("profile", profile, "backend")
-        )
-        if profile in registry.names():
-            if found and found.value != profile:
-                problem = f"{found.origin}: the profile {profile!r} is the backend of that name"
-                raise ConfigError(problem, remedy="give the profile another name")
-            return profile
-        if found:
-            backend: str = found.value
-            return backend
-        raise self._undefined(profile)
 
     def _undefined(self, profile: str) -> ConfigError:
         known = [*self._defined(), *registry.names()]
@@ -197,7 +197,7 @@ class Config:
     # -- one profile -------------------------------------------------------------------------
 
     def _resolve(self, profile: str, overrides: Mapping[str, Any]) -> Resolved:
-        backend = self._backend(profile)
+        backend = self.backend(profile)
         driver = registry.load(backend)
         known = describe(driver.Settings)
         _check_names(backend, known, overrides)
@@ -268,9 +268,11 @@ class Config:
         try:
             return build(driver.Settings, values, path=profile)
         except SpecError as error:
-            name = error.path.rpartition(".")[2]
+            name = error.path.removeprefix(profile).lstrip(".")
             ways = f"set {name} in [profile.{profile}], or {variable_name(profile, name)}"
-            raise ConfigError(str(error), remedy=ways if error.path else "") from error
+            if name in kept:
+                ways = f"{name} comes from {kept[name].origin}"
+            raise ConfigError(str(error), remedy=ways if name else "") from error
 
     def _store(self, profile: str, overrides: Mapping[str, Any]) -> dict[str, Found]:
         flags = [Found(overrides["store"], Origin("flag"))] if overrides.get("store") else []

@@ -96,7 +96,7 @@ class EngineCommand(click.Command):
         try:
             config = Config.load()
             name = chosen or config.default_profile
-            return registry.load(config.profiles().get(name, name))
+            return registry.load(config.backend(name))
         except BatchBridgeError:
             needed = self.submits or chosen is not None
             if needed and not ctx.resilient_parsing and not set(ctx.help_option_names) & set(args):

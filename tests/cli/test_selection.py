@@ -209,7 +209,7 @@ def test_a_default_engine_that_cannot_be_used_hides_no_other(bb, three, monkeypa
     assert names(bb.json("status", three[0])) == ["good"]
     assert bb("logs", three[1]).stderr == "why\n"
     assert set(names(bb.json("list", code=125))) == {"gone", "bad", "good"}
-    assert "no driver is named 'nope'" in bb("submit", "--", "true", code=2).stderr
+    assert "no profile 'nope' is defined here" in bb("submit", "--", "true", code=2).stderr
 
 
 def test_what_is_older_than_a_week_is_counted_and_shown_on_demand(bb, three, world, monkeypatch):

@@ -164,6 +164,14 @@ def test_wrong_usage_is_2_says_why_and_submits_nothing(bb, args, words):
     assert bb.json("list") == []
 
 
+@pytest.mark.parametrize("args", [["--profile", "prd"], []])
+def test_an_engine_that_nothing_defines_is_refused_with_the_way_to_define_it(bb, world, args):
+    (world / "here" / "batchbridge.toml").write_text('default_profile = "prd"\n')
+    stderr = bb("submit", *args, "--", "true", code=2).stderr
+    assert "no profile 'prd' is defined here" in stderr
+    assert "[profile.prd]" in stderr
+
+
 def test_settings_of_the_chosen_engine_are_flags(bb, world):
     spool = world / "elsewhere"
     ref = bb.submit("--root", str(spool), "--max-cpu", "1", "--backend", "local", "--", "true")

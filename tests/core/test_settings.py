@@ -195,6 +195,13 @@ def test_a_required_setting_names_every_way_to_give_it(place):
         assert "BATCHBRIDGE_STRICT_ADDRESS" in error.value.remedy
 
 
+def test_a_setting_that_is_refused_is_named_with_where_it_comes_from(place):
+    config = place.config({"BATCHBRIDGE_ENG_PATIENCE": "0"})
+    with pytest.raises(ConfigError, match="patience must be more than 0") as error:
+        config.resolve("eng")
+    assert error.value.remedy == "patience comes from $BATCHBRIDGE_ENG_PATIENCE"
+
+
 def test_a_driver_may_not_name_a_setting_like_a_key_of_every_profile(place):
     from dataclasses import dataclass
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import chain, islice
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -67,6 +69,7 @@ class Client:
     ) -> None:
         self._config = config or Config.load()
         self._journal = Journal() if journal else None
+        self._lock = threading.RLock()
         self._engines: dict[tuple[str, str], Engine] = {}
         self._home = (profile, dict(settings or {}))
         self._own = self._engine(_at_hand(driver), driver) if driver is not None else None
@@ -97,9 +100,10 @@ class Client:
     @property
     def engine(self) -> Engine:
         """The engine that this client submits to."""
-        if self._own is None:
-            self._own = self._engine(self._config.resolve(*self._home))
-        return self._own
+        with self._lock:
+            if self._own is None:
+                self._own = self._engine(self._config.resolve(*self._home))
+            return self._own
 
     @property
     def driver(self) -> BatchDriver[Any]:
@@ -155,8 +159,9 @@ class Client:
             answers = self._hand_over(engine, asked)
         else:
             answers = self._by_slices(engine, asked)
-        for index, outcome in answers:
-            settle(index, outcome)
+        with closing(answers):  # at once, where on_each raises: else submitting would go on
+            for index, outcome in answers:
+                settle(index, outcome)
         ordered = [outcomes[index] for index in sorted(outcomes)]
         if gang:
             _bind(ordered)
@@ -238,31 +243,39 @@ class Client:
 
     def _engine(self, resolved: Resolved, driver: BatchDriver[Any] | None = None) -> Engine:
         name = (resolved.backend, resolved.ref_profile)
-        if name not in self._engines:
-            self._engines[name] = Engine(resolved, driver)
-        return self._engines[name]
+        with self._lock:
+            if name not in self._engines:
+                self._engines[name] = Engine(resolved, driver)
+            return self._engines[name]
 
-    def _by_slices(self, engine: Engine, asked: Iterator[Asked]) -> Iterator[Outcome]:
+    def _by_slices(self, engine: Engine, asked: Iterator[Asked]) -> Generator[Outcome, None, None]:
         """Hand jobs over by slices, two at a time: one is prepared while another is on its way.
 
         Not so the second, until the first is: the engine would wait for both.
         """
-        first = self._hand_over(engine, islice(asked, FIRST))
-        yield from islice(first, 1)
+        first = self._hand_over(engine, list(islice(asked, FIRST)))
+        for index, outcome in first:
+            yield index, outcome
+            if isinstance(outcome, Job):
+                break
         others = (self._hand_over(engine, part) for part in _slices(asked))
         yield from merged(iter, chain([first], others), workers=2)
 
-    def _hand_over(self, engine: Engine, asked: Iterable[Asked]) -> Iterator[Outcome]:
+    def _hand_over(self, engine: Engine, asked: Iterable[Asked]) -> Generator[Outcome, None, None]:
         """Hand jobs over, one call a scope; each with its place and what came of it."""
         places: dict[str, int] = {}
-        ready: list[Submission] = []
+        scoped: dict[Scope, list[Submission]] = {}
         for index, submission in asked:
-            if isinstance(submission, Submission):
-                places[submission.key] = index
-                ready.append(submission)
+            try:
+                if isinstance(submission, BatchBridgeError):
+                    raise submission
+                scope = engine.driver.scope_of(submission)
+            except BatchBridgeError as error:
+                yield index, error
             else:
-                yield index, submission
-        for scope, group in submit.by_scope(engine.driver, ready):
+                places[submission.key] = index
+                scoped.setdefault(scope, []).append(submission)
+        for scope, group in scoped.items():
             for submission, outcome in self._journalled(engine, scope, group):
                 yield places[submission.key], outcome
 
@@ -328,7 +341,8 @@ def _outcome(
         return receipt.error or DriverBug(f"{engine.driver.name!r} gave neither id nor error")
     spec, has = submission.spec, engine.driver.capabilities
     ref = engine.ref(scope, receipt.id)
-    job = engine.job(ref, name=spec.name, job_set=submission.job_set)
+    anew = receipt.created is not False
+    job = engine.job(ref, name=spec.name, job_set=submission.job_set, anew=anew)
     ledger = job._watched.ledger
     at = None if receipt.created is False else time.time()
     ledger.observe([Seen(receipt.id, JobState.SUBMITTED, at=at)])
@@ -376,6 +390,6 @@ def _listed(engine: Engine, listed: Listed) -> Job:
     job = engine.job(ref, name=listed.name, job_set=listed.job_set)
     if listed.submitted_at is not None:
         submitted = Seen(listed.seen.id, JobState.SUBMITTED, at=listed.submitted_at)
-        job._watched.ledger.observe([submitted])
-    job._watched.ledger.observe([listed.seen])
+        job._watched.ledger.observe([submitted], duties=False)
+    job._watched.ledger.observe([listed.seen], duties=False)
     return job

@@ -10,7 +10,7 @@ from typing import Any
 
 from batchbridge.backoff import delays
 from batchbridge.driver import BatchDriver
-from batchbridge.errors import CursorExpired
+from batchbridge.errors import CursorExpired, UsageError
 from batchbridge.ledger import NEVER, Ledger
 from batchbridge.model import Scope
 
@@ -49,7 +49,7 @@ class Hub:
         ledger = self.ledger(scope)
         with self._lock:
             if self._closed:
-                return
+                raise UsageError("its client is closed, and watches no more")
             pump = self._pump_of(scope)
             pump.adopt(ledger)
         ledger.wake.set()
@@ -95,7 +95,7 @@ class _Pump:
         if ledger not in self._ledgers:
             ledger.wake = self._wake
             self._ledgers = [*self._ledgers, ledger]
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():  # as in a forked child
             self._thread = threading.Thread(target=self._run, name="batchbridge-pump", daemon=True)
             self._thread.start()
 

@@ -53,9 +53,10 @@ class Engine:
         """The reference of that job here."""
         return JobRef(self.resolved.backend, self.resolved.ref_profile, scope, job_id)
 
-    def job(self, ref: JobRef, *, name: str = "", job_set: str = "") -> Job:
-        """The handle of that job; no I/O."""
-        return Job(self, self.hub.ledger(ref.scope).follow(ref, name=name, job_set=job_set))
+    def job(self, ref: JobRef, *, name: str = "", job_set: str = "", anew: bool = False) -> Job:
+        """The handle of that job; no I/O. `anew`: it was just submitted."""
+        ledger = self.hub.ledger(ref.scope)
+        return Job(self, ledger.follow(ref, name=name, job_set=job_set, anew=anew))
 
     def close(self) -> None:
         """Stop watching and let go of connections."""
@@ -108,9 +109,9 @@ class Job:
         self._watch()
         ledger = self._watched.ledger
         with ledger.changed:
-            ledger.changed.wait_for(self._over, timeout)
-        self._raise_error()
-        if not self.done():
+            over = ledger.changed.wait_for(self._over, timeout)
+            self._raise_error()
+        if not over:
             raise WaitTimeout(f"{self.ref} is {self.record.state} after {timeout:g} s")
         return self.record
 
@@ -283,11 +284,22 @@ def cancel(jobs: Iterable[Job], *, reason: str = "") -> None:
     why = reason or f"cancelled by {submit.user_name()}"
     for engine, group in _by_ledger(jobs):
         going = [job for job in group if not job.done()]
+        intent = Intent(Cause.CANCELLED, time.time(), message=why)
         for job in going:
-            intent = Intent(Cause.CANCELLED, time.time(), message=why)
             job._watched.ledger.intend(job.ref.id, intent)
         if going:
-            engine.driver.cancel([job.ref for job in going], reason=why)
+            _cancel(engine, going, intent)
+
+
+def _cancel(engine: Engine, going: Sequence[Job], intent: Intent) -> None:
+    """Ask; what was surely not heard is no intent that could explain an end."""
+    try:
+        engine.driver.cancel([job.ref for job in going], reason=intent.message)
+    except BatchBridgeError as error:
+        if not submit.in_doubt(error, alone=len(going) == 1):
+            for job in going:
+                job._watched.ledger.withdraw(job.ref.id, intent)
+        raise
 
 
 def able(jobs: Iterable[Job], capability: str) -> list[tuple[Engine, list[Job]]]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
+
+from msgspec.structs import replace
 
 from batchbridge.backoff import delays, pause
 from batchbridge.driver import BatchDriver
@@ -66,14 +68,27 @@ class Ledger:
         self._failures = 0
         self._pauses = delays()
         self._not_before = 0.0
+        self._asking = threading.Lock()
+        self._ask_failures = 0
+        self._ask_pauses = delays()
+        self._ask_again_at = 0.0
         self.answered_at = NEVER
 
     # -- what others ask of it ---------------------------------------------------------------
 
-    def follow(self, ref: JobRef, *, name: str = "", job_set: str = "") -> Watched:
-        """The followed job of that reference; the same object for the same id."""
+    def follow(
+        self, ref: JobRef, *, name: str = "", job_set: str = "", anew: bool = False
+    ) -> Watched:
+        """The followed job of that reference; the same object for the same id.
+
+        `anew`: it was just submitted, so one of that id that is over was another. One that the
+        engine did not know may be there by now.
+        """
         with self.changed:
             watched = self._jobs.get(ref.id)
+            if watched and (watched.record.missing or (anew and watched.record.terminal)):
+                self._forget(ref.id)
+                watched = None
             if watched is None:
                 watched = Watched(ref, self, name=name, job_set=job_set)
                 self._jobs[ref.id] = watched
@@ -100,13 +115,24 @@ class Ledger:
             if policy.limits:
                 self._policed.add(watched.ref.id)
 
-    def observe(self, observations: Iterable[Observation]) -> None:
-        """Fold what is observed of the jobs that are followed; others are passed over."""
-        self._tell([(o.id, o) for o in observations if not isinstance(o, Intent | Tick)])
+    def observe(self, observations: Iterable[Observation], *, duties: bool = True) -> None:
+        """Fold what is observed of the jobs that are followed; others are passed over.
+
+        Without `duties` nothing is asked of the engine on account of it.
+        """
+        said = (o for o in observations if not isinstance(o, Intent | Tick))
+        self._tell([(o.id, o) for o in said], duties=duties)
 
     def intend(self, job_id: str, intent: Intent) -> None:
         """Note what is asked of the engine, before it is asked."""
         self._tell([(job_id, intent)])
+
+    def withdraw(self, job_id: str, intent: Intent) -> None:
+        """That was not asked of the engine after all."""
+        with self.changed:
+            watched = self._jobs.get(job_id)
+            if watched and watched.record.intent is intent and not watched.record.terminal:
+                watched.record = replace(watched.record, intent=None)
 
     def end(self, watched: Watched, intent: Intent) -> None:
         """Have the watching thread ask for this job's end, with that intent."""
@@ -129,28 +155,34 @@ class Ledger:
         """Seconds until there may be something to do."""
         with self.changed:
             now = time.monotonic()
-            times = [self._last["full"] + self._full_every()] if self._live else []
+            looks = [self._last["full"] + self._full_every()] if self._live else []
             if self._unsettled:
-                times.append(self._last["unsettled"] + UNSETTLED)
+                looks.append(self._last["unsettled"] + UNSETTLED)
             if self._fresh:
-                times.append(self._last["fresh"] + FRESH)
-            if self._policed or self._asked:
-                times.append(now + 1.0)
+                looks.append(self._last["fresh"] + FRESH)
+            asks = [now + 1.0] if self._policed or self._asked else []
             if self._over:
-                times.append(now)
-            return max(0.0, max(min(times, default=now + FULL), self._not_before) - now)
+                asks.append(now)
+            look = max(min(looks, default=now + FULL), self._not_before)
+            ask = max(min(asks, default=now + FULL), self._ask_again_at)
+            return max(0.0, min(look, ask) - now)
 
     def do_due(self) -> None:
-        """Take the snapshot that is due, and end what must end. Failures wait for the next time."""
-        if time.monotonic() < self._not_before:
-            return
-        try:
-            self._enforce_timeouts()
-            self._cancel_asked()
-            self._release_over()
-            self._snapshot(self._due())
-        except Exception as error:
-            self.failed(error)
+        """Take the snapshot that is due, and end what must end. Failures wait for the next time.
+
+        What cannot be ended does not keep us from looking.
+        """
+        if time.monotonic() >= self._not_before:
+            try:
+                self._snapshot(self._due())
+            except Exception as error:
+                self.failed(error)
+        if time.monotonic() >= self._ask_again_at:
+            try:
+                self._enforce_timeouts()
+                self._ask_all()
+            except Exception as error:
+                self._ask_failed(error)
 
     def failed(self, error: Exception) -> None:
         """The engine could not be asked. No job changes; waiters learn of a lasting refusal."""
@@ -166,6 +198,16 @@ class Ledger:
                 self.changed.notify_all()
         if self._failures == PATIENCE and problem.retryable:
             log.warning("%s cannot be asked; trying on: %s", self.driver.name, problem)
+
+    def _ask_failed(self, error: Exception) -> None:
+        """Jobs could not be ended, or what they held not let go. It is asked again, ever later."""
+        problem = _problem(self.driver, error)
+        with self.changed:
+            self._ask_again_at = time.monotonic() + pause(next(self._ask_pauses), problem)
+            self._ask_failures += 1
+        if self._ask_failures == PATIENCE:
+            text = "%s does not hear that jobs are to end, or have; trying on: %s"
+            log.warning(text, self.driver.name, problem)
 
     def stream_failed(self, error: Exception) -> None:
         """A watch broke: a snapshot tells what it missed, and whether the engine can be asked."""
@@ -186,14 +228,15 @@ class Ledger:
     def flush(self) -> None:
         """Ask now for what is still to be asked: nobody will watch any more."""
         try:
-            self._cancel_asked()
-            self._release_over()
+            self._ask_all()
         except Exception as error:
             log.warning("%s was not told of jobs' ends: %s", self.driver.name, error)
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _tell(self, observations: list[tuple[str, Observation]]) -> None:
+    def _tell(
+        self, observations: Sequence[tuple[str, Observation]], *, duties: bool = True
+    ) -> None:
         """Fold each into its job's record, wake the waiters, and call back outside the lock."""
         if not observations:
             return
@@ -202,13 +245,13 @@ class Ledger:
             now = time.time()
             for job_id, observation in observations:
                 watched = self._jobs.get(job_id)
-                if watched is not None and self._apply(watched, observation, now):
+                if watched is not None and self._apply(watched, observation, now, duties):
                     done.append(watched)
             self.changed.notify_all()
         for watched in done:
             run_callbacks(watched)
 
-    def _apply(self, watched: Watched, observation: Observation, now: float) -> bool:
+    def _apply(self, watched: Watched, observation: Observation, now: float, duties: bool) -> bool:
         """Fold one; True when nothing more will be learnt of the job and that is new."""
         before = watched.record
         record, changes = fold(before, observation)
@@ -217,7 +260,8 @@ class Ledger:
         watched.record = record
         for change in changes:
             watched.events.append(event_of(watched, change, now))
-            self._react(watched, change, before, observation)
+            if duties:
+                self._react(watched, change, before, observation)
         if changes:
             self._poll_every = POLL[0]
         self._sort(watched)
@@ -247,10 +291,11 @@ class Ledger:
             return
         ended_badly = record.settling and record.state is not JobState.SUCCEEDED
         again = 0 < before.attempt < record.attempt
-        if watched.policy.once and (ended_badly or again) and watched.record.intent is None:
+        if watched.policy.once and (ended_badly or again):
             self._end(watched, _ending(record))
 
     def _end(self, watched: Watched, intent: Intent) -> None:
+        """Where an intent stands it is kept and asked for once more: it may be unheard."""
         watched.record, _ = fold(watched.record, intent)
         self._ask(watched.ref.id, str(intent.cause))
 
@@ -285,6 +330,14 @@ class Ledger:
             said = None
         return said.summary if said else watched.record.message
 
+    def _ask_all(self) -> None:
+        """One thread at a time, so that whoever closes waits for what is under way."""
+        with self._asking:
+            self._cancel_asked()
+            self._release_over()
+        with self.changed:
+            self._ask_failures, self._ask_again_at, self._ask_pauses = 0, 0.0, delays()
+
     def _cancel_asked(self) -> None:
         with self.changed:
             asked, self._asked = self._asked, {}
@@ -300,8 +353,20 @@ class Ledger:
     def _release_over(self) -> None:
         with self.changed:
             over, self._over = self._over, set()
-        if over and type(self.driver).release is not BatchDriver.release:
+        if not over or type(self.driver).release is BatchDriver.release:
+            return
+        try:
             self.driver.release([self._ref(job_id) for job_id in sorted(over)])
+        except Exception:
+            with self.changed:
+                self._over |= over
+            raise
+
+    def _forget(self, job_id: str) -> None:
+        """That job is over, and its id another's by now."""
+        self._asked.pop(job_id, None)
+        for ids in (self._over, self._unsettled, self._policed, self._fresh):
+            ids.discard(job_id)
 
     def _ref(self, job_id: str) -> JobRef:
         watched = self._jobs.get(job_id)

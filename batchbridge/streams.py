@@ -6,19 +6,22 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from math import inf
 from operator import length_hint
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from batchbridge.errors import TransportError
 
 A = TypeVar("A")
 T = TypeVar("T")
-_Queue: TypeAlias = queue.Queue[T] | queue.SimpleQueue[T]
 
 HEARTBEAT = 1.0
 """Seconds after which a silent stream yields None."""
+
+HELD = 16
+"""Results of calls that wait to be taken; those who call wait meanwhile."""
 
 
 class _End(Exception):
@@ -47,7 +50,7 @@ def bridged(
         thread.join(timeout=5)
 
 
-def _read(source: Callable[[], Iterable[T]], items: _Queue[T | _End], capacity: float) -> None:
+def _read(source: Callable[[], Iterable[T]], items: queue.Queue[T | _End], capacity: float) -> None:
     end = _End()
     try:
         for item in source():
@@ -87,11 +90,12 @@ def merged(
 ) -> Iterator[T]:
     """All that is in ``function(item)``, each read by one of a few threads; as it comes.
 
-    The first error is raised once the others have come to their next result, and go no further.
+    An error is raised once the others have come to their next result, and go no further; of
+    several, one that leaves doubt. Those who call wait while :data:`HELD` results were not taken.
     Ctrl-C waits for none of them.
     """
     source, lock, stop = iter(items), threading.Lock(), threading.Event()
-    told: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
+    told: queue.Queue[T | _End] = queue.Queue(HELD)
 
     def results() -> Iterator[T]:
         while not stop.is_set():
@@ -107,13 +111,43 @@ def merged(
     # A future for each item would cost as much as a cheap call.
     many = min(workers, length_hint(items, workers))
     threads = [_thread("batchbridge-call", _read, results, told, inf) for _ in range(many)]
+    problems: list[BaseException] = []
     try:
         for _ in threads:
-            yield from _until_end(told)
+            problem = yield from _until_end(told)
+            if problem is not None:
+                stop.set()
+                problems.append(problem)
     finally:
         stop.set()
-        for thread in () if isinstance(sys.exception(), KeyboardInterrupt) else threads:
-            thread.join()
+        _let_go(threads, told)
+    for problem in sorted(problems, key=_certain):
+        raise problem
+
+
+def _certain(problem: BaseException) -> bool:
+    """Whether nothing has come of the call that raised this."""
+    return not (isinstance(problem, TransportError) and problem.sent)
+
+
+def _let_go(threads: Iterable[threading.Thread], told: queue.Queue[Any]) -> None:
+    """Wait for these threads, which are to stop; not after Ctrl-C."""
+    waits = not _interrupted()
+    for thread in threads:
+        while waits and thread.is_alive():
+            with suppress(queue.Empty):
+                told.get(timeout=0.01)
+    with suppress(queue.Empty):  # room for what each would still tell
+        while True:
+            told.get_nowait()
+
+
+def _interrupted() -> bool:
+    """Whether what is being handled, or what led to it, is Ctrl-C."""
+    error = sys.exception()
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _thread(name: str, target: Callable[..., None], *args: object) -> threading.Thread:
@@ -123,9 +157,8 @@ def _thread(name: str, target: Callable[..., None], *args: object) -> threading.
     return thread
 
 
-def _until_end(told: queue.SimpleQueue[T | _End]) -> Iterator[T]:
-    """What is told before the next end; the error that it came with, if any."""
+def _until_end(told: queue.Queue[T | _End]) -> Generator[T, None, BaseException | None]:
+    """What is told before the next end; returns the error that it came with, if any."""
     while not isinstance(news := told.get(), _End):
         yield news
-    if news.__cause__ is not None:
-        raise news.__cause__
+    return news.__cause__

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import itertools
 import logging
 import os
 import secrets
@@ -98,6 +97,8 @@ def submissions(
     """Each job's place and its submission, in order, or why it is refused before any I/O."""
     if keys is not None and (len(set(keys)) != len(specs) or len(keys) != len(specs)):
         raise SpecError("keys must be as many as the jobs, each another", path="key")
+    if keys is not None and not all(keys):
+        raise SpecError("key is empty", path="key")
     gang_id = new_key()
     for index, spec in enumerate(specs):
         member = Gang(gang_id, len(specs), index) if gang else None
@@ -198,7 +199,7 @@ def hand_over(
     doubt = False
     for left in reversed(range(TRIES)):
         problem = yield from _answers(driver, open_keys)
-        doubt = doubt or _in_doubt(problem, alone=len(submissions) == 1)
+        doubt = doubt or in_doubt(problem, alone=len(submissions) == 1)
         if not open_keys:
             return
         if not (left and problem.retryable and driver.capabilities.idempotency != "none"):
@@ -226,10 +227,10 @@ def _answers(
     return DriverBug(f"the driver {driver.name!r} gave no receipt")
 
 
-def _in_doubt(problem: BatchBridgeError, *, alone: bool) -> bool:
-    """Whether a job may be at the engine all the same.
+def in_doubt(problem: BatchBridgeError, *, alone: bool) -> bool:
+    """Whether the engine may have heard a call that raised this.
 
-    Of several, the one that was never sent says nothing of the others.
+    Of several jobs, the one that was never sent says nothing of the others.
     """
     if isinstance(problem, TransportError):
         return problem.sent or not alone
@@ -247,12 +248,3 @@ def _unknown(
     error = OutcomeUnknown(f"no answer to the submit of {submission.key}: {problem}", remedy=remedy)
     error.__cause__ = problem
     return error
-
-
-def by_scope(
-    driver: BatchDriver[Any], submissions: Sequence[Submission]
-) -> Iterator[tuple[tuple[str, ...], list[Submission]]]:
-    """The submissions of each scope, in order."""
-    scoped = sorted(((driver.scope_of(s), n) for n, s in enumerate(submissions)))
-    for scope, group in itertools.groupby(scoped, key=lambda pair: pair[0]):
-        yield scope, [submissions[n] for _, n in group]

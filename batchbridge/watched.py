@@ -139,7 +139,8 @@ def overdue(watched: Watched, now: float) -> Cause | None:
         return Cause.TIMEOUT if late else None
     if last.record.settling:
         return None
-    if _passed(policy.queue_timeout, now - watched.events[0].observed_at):
+    waits = not any(event.record.state is JobState.RUNNING for event in watched.events)
+    if waits and _passed(policy.queue_timeout, now - watched.events[0].observed_at):
         return Cause.UNSCHEDULABLE
     prepared = last.record.state is JobState.PENDING
     late = prepared and _passed(policy.start_timeout, now - last.observed_at)
@@ -153,7 +154,10 @@ def _passed(limit: float | None, seconds: float) -> bool:
 def run_callbacks(watched: Watched) -> None:
     """Call whoever asked to be told of the end; one that raises does not stop the others."""
     while watched.callbacks:
-        callback = watched.callbacks.pop(0)
+        try:
+            callback = watched.callbacks.pop(0)
+        except IndexError:  # another thread was faster
+            return
         try:
             callback()
         except Exception:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -465,3 +466,111 @@ def test_later_jobs_are_prepared_while_the_first_are_on_their_way_and_not_before
         assert all(job.wait(20).exit_code == 0 for job in jobs)
         assert client.driver.prepared == 3
         assert [len(call) for call in client.driver.calls.submits] == [3, 3, 4]
+
+
+def test_a_key_whose_job_was_purged_is_a_new_job(client):
+    first = client.submit(["exit", "0"], key="k")
+    assert first.wait(20).exit_code == 0
+    second = client.submit(["exit", "3"], key="k")
+    assert second.wait(20).exit_code == 3
+    assert first.record.exit_code == 0
+
+
+def test_a_job_that_was_not_there_can_be_submitted(client):
+    unknown = client.attach("fake://fake/k")
+    client.driver.said["k"] = [Absent("k", 1.0)]
+    with pytest.raises(NoSuchJob):
+        unknown.refresh()
+    assert client.submit(["exit", "0"], key="k").wait(20).exit_code == 0
+
+
+def test_a_refused_job_among_the_first_harms_no_other(client, monkeypatch):
+    monkeypatch.setattr("batchbridge.client.FIRST", 3)
+    checked = submit.checked
+
+    def slowly(*words):
+        time.sleep(0.002)
+        return checked(*words)
+
+    monkeypatch.setattr(submit, "checked", slowly)
+    specs = [{"command": []}, *[{"command": ["exit", "0"]}] * 40]
+    refused, *jobs = client.submit_many(specs)
+    assert isinstance(refused, SpecError)
+    assert all(isinstance(job, Job) for job in jobs)
+
+
+@pytest.mark.parametrize("amount", [3, 200])
+def test_nothing_more_is_submitted_once_on_each_has_raised(client, amount):
+    def refuse(index, outcome):
+        raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        client.submit_many([{"command": ["exit", "0"]}] * amount, on_each=refuse)
+    accepted = len(client.driver.said)
+    time.sleep(0.1)
+    assert len(client.driver.said) == accepted < 200
+
+
+def test_what_has_no_scope_is_refused_alone(config):
+    class Particular(Engine):
+        def scope_of(self, submission):
+            if submission.spec.command[1] == "7":
+                raise SpecError("it needs a queue", path="options.queue")
+            return super().scope_of(submission)
+
+    with registry.registered(Particular), Client("fake") as client:
+        specs = [{"command": ["exit", str(n)]} for n in (0, 7, 1)]
+        first, refused, last = client.submit_many(specs)
+        assert isinstance(refused, SpecError)
+        assert [job.wait(20).exit_code for job in (first, last)] == [0, 1]
+
+
+def test_an_empty_key_is_refused(client):
+    with pytest.raises(SpecError, match="key is empty"):
+        client.submit(["exit", "0"], key="")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "state", "stands"),
+    [
+        (AuthError("you may not"), S.LOST, False),
+        (TransportError("cut off", sent=True), S.CANCELLED, True),
+    ],
+)
+def test_a_cancel_that_was_surely_not_heard_explains_no_end(client, refusal, state, stands):
+    job = client.submit(["sleep"])
+    job.refresh()
+    client.driver.cancel_failures = [refusal]
+    with pytest.raises(type(refusal)):
+        job.cancel()
+    assert (job.record.intent is not None) is stands
+    job._watched.ledger.observe([Absent(job.ref.id, at) for at in (0.0, 31.0, 62.0)])
+    assert job.record.state is state
+
+
+def test_many_threads_have_one_engine(config):
+    with registry.registered(Engine), Client("fake") as client:
+        ready, found = threading.Barrier(8), []
+
+        def ask():
+            ready.wait(20)
+            found.append(client.engine)
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(set(map(id, found))) == 1
+
+
+def test_what_is_only_listed_is_not_let_go(config):
+    class Holding(Engine):
+        def release(self, refs):
+            raise AssertionError("nobody asked for it")
+
+    with registry.registered(Holding), Client("fake") as client:
+        client.driver.said["old"] = [Seen("old", S.SUCCEEDED, final=True)]
+        assert [job.record.state for job in client.list()] == [S.SUCCEEDED]
+        ledger = client.list()[0]._watched.ledger
+        assert not ledger.busy

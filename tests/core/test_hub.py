@@ -9,7 +9,7 @@ import pytest
 from batchbridge import hub as hub_module
 from batchbridge import ledger as ledger_module
 from batchbridge.driver import Capabilities
-from batchbridge.errors import AuthError, CursorExpired, NoSuchJob, TransportError
+from batchbridge.errors import AuthError, CursorExpired, NoSuchJob, TransportError, UsageError
 from batchbridge.hub import Hub
 from batchbridge.model import Absent, Batch, Cause, Explanation, Intent, JobRef, JobState, Seen
 from batchbridge.watched import Policy, Watched
@@ -313,3 +313,85 @@ def test_a_thread_ends_when_nobody_waits_and_comes_back_for_the_next_job(monkeyp
         b = hub.ledger(()).follow(JobRef("fake", "p", (), "b"))
         hub.pump(())
         until(lambda: b.record.terminal)
+
+
+def test_a_limit_on_the_wait_says_nothing_of_a_job_that_has_run():
+    driver = Fake()
+    driver.said["a"] = [Seen("a", S.RUNNING, attempt=1)]
+    with watching(driver, "a") as (_, a):
+        until(lambda: a.record.state is S.RUNNING)
+        a.ledger.police(a, Policy(queue_timeout=0.05))
+        driver.said["a"] = [Seen("a", S.QUEUED, attempt=2)]
+        until(lambda: a.record.attempt == 2)
+        looks = len(driver.calls.snapshots)
+        until(lambda: len(driver.calls.snapshots) > looks + 5)
+    assert driver.calls.cancels == []
+
+
+def test_what_cannot_be_ended_does_not_keep_us_from_looking(caplog):
+    driver = Fake()
+    driver.cancel_failures = [AuthError("you may not") for _ in range(10_000)]
+    driver.said = {"a": [Seen("a", S.RUNNING)], "b": [Seen("b", S.RUNNING)]}
+    with watching(driver, "a", "b") as (_, a, b):
+        a.ledger.police(a, Policy(timeout=0.01))
+        until(lambda: "does not hear" in caplog.text)
+        driver.said["b"] = [Seen("b", S.SUCCEEDED, final=True, exit_code=0)]
+        until(lambda: b.record.terminal)
+        assert b.error() is None
+        assert not a.record.terminal
+        driver.cancel_failures.clear()
+        until(lambda: driver.calls.cancels == [("a",)])
+
+
+def test_an_intent_that_stands_does_not_let_a_job_run_again():
+    driver = Fake()
+    driver.said["a"] = [Seen("a", S.RUNNING)]
+    with watching(driver, "a") as (_, a):
+        a.ledger.police(a, Policy(once=True))
+        until(lambda: a.record.state is S.RUNNING)
+        a.ledger.intend("a", Intent(Cause.CANCELLED, time.time()))
+        a.ledger.observe([Seen("a", S.FAILED, exit_code=3, seq=(5,), again=True)])
+        until(lambda: driver.calls.cancels == [("a",)])
+
+
+class Holding(Fake):
+    """Lets go of what its jobs held; once there is a `gate`, only when that opens."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = threading.Event()
+        self.begun = threading.Event()
+        self.let_go: list[str] = []
+        self.refusals: list[Exception] = []
+
+    def release(self, refs):
+        self.begun.set()
+        if self.refusals:
+            raise self.refusals.pop(0)
+        assert self.gate.wait(20)
+        self.let_go += [ref.id for ref in refs]
+
+
+def test_a_release_that_fails_is_asked_for_again():
+    driver = Holding()
+    driver.gate.set()
+    driver.refusals = [TransportError("down") for _ in range(3)]
+    driver.said["a"] = [Seen("a", S.SUCCEEDED, final=True)]
+    with watching(driver, "a"):
+        until(lambda: driver.let_go == ["a"])
+
+
+def test_whoever_closes_waits_for_a_release_that_is_under_way():
+    driver = Holding()
+    driver.said["a"] = [Seen("a", S.SUCCEEDED, final=True)]
+    with watching(driver, "a"):
+        assert driver.begun.wait(20)
+        threading.Timer(0.1, driver.gate.set).start()
+    assert driver.let_go == ["a"]
+
+
+def test_waiting_after_the_close_is_refused():
+    with watching(Fake()) as (hub, *_):
+        pass
+    with pytest.raises(UsageError, match="closed"):
+        hub.pump(())

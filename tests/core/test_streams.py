@@ -4,11 +4,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from itertools import islice
 
 import pytest
 
-from batchbridge.errors import TransportError
-from batchbridge.streams import bridged, mapped, merged
+from batchbridge.errors import AuthError, TransportError
+from batchbridge.streams import HELD, bridged, mapped, merged
 
 
 def test_items_arrive_in_order_and_the_end_ends():
@@ -122,3 +123,44 @@ def test_ctrl_c_waits_for_no_call():
     assert not ended.is_set()
     answered.set()
     assert ended.wait(20)
+
+
+def test_what_others_come_to_is_told_before_an_error_is_raised():
+    others = threading.Barrier(4)
+
+    def call(number: int) -> int:
+        others.wait(20)
+        if number == 0:
+            raise AuthError("your token has expired")
+        return number
+
+    results = mapped(call, range(4), workers=4)
+    assert sorted(islice(results, 3)) == [1, 2, 3]
+    with pytest.raises(AuthError):
+        next(results)
+
+
+def test_of_several_errors_the_one_that_leaves_doubt_is_raised():
+    both = threading.Barrier(2)
+
+    def call(number: int) -> int:
+        both.wait(20)
+        raise TransportError("no answer", sent=True) if number else AuthError("no")
+
+    for _ in range(20):
+        with pytest.raises(TransportError):
+            list(mapped(call, range(2), workers=2))
+
+
+def test_those_who_call_wait_for_a_slow_reader():
+    made = []
+
+    def call(number: int) -> int:
+        made.append(number)
+        return number
+
+    results = mapped(call, range(1000), workers=2)
+    next(results)
+    time.sleep(0.1)
+    assert len(made) <= HELD + 4
+    assert len(list(results)) == 999

@@ -107,7 +107,7 @@ class Api:
             for mark, place, payload in jobs
         )
         for (mark, place), answer in self._open().send_all(asked, at_once=at_once):
-            yield mark, _registered(place, answer)
+            yield mark, self._registered(place, answer)
 
     def parse(self, place: Place, hcl: str) -> Mapping[str, Any]:
         """A job in HCL as JSON. Refused in Nomad's words where it is none."""
@@ -260,7 +260,28 @@ class Api:
         try:
             return ask(self._at(place))
         except Unauthorized as error:
-            raise _lacking(error, place, needs) from error
+            raise self._lacking(error, place, needs) from error
+
+    def _registered(
+        self, place: Place, answer: Answer | BatchBridgeError
+    ) -> Registered | BatchBridgeError:
+        if isinstance(answer, Unauthorized):
+            return self._lacking(answer, place, "submit-job")
+        if isinstance(answer, BatchBridgeError):
+            return answer
+        try:
+            return read(answer.json(), Registered)
+        except TransportError as error:
+            return error
+
+    def _lacking(self, error: Unauthorized, place: Place, needs: str) -> Unauthorized:
+        """That refusal, with all that it may mean: Nomad's words are one for each."""
+        named, right = self._settings, f"{needs} in the namespace {place.namespace}"
+        if named.token or named.token_file or named.token_command:
+            remedy = f"the token is unknown here, has expired, or lacks {right}"
+        else:
+            remedy = f"no token is set (NOMAD_TOKEN, token_file, token_command) that has {right}"
+        return Unauthorized(str(error), remedy=error.remedy or remedy)
 
     def _get(self, place: Place, needs: str, path: str, params: Mapping[str, Any]) -> Answer:
         session = self._open()
@@ -291,23 +312,6 @@ class Api:
 def _unsent(place: Place) -> _Nomad:
     """python-nomad's calls, that give their requests."""
     return _Nomad(Unsent(), place)
-
-
-def _registered(place: Place, answer: Answer | BatchBridgeError) -> Registered | BatchBridgeError:
-    if isinstance(answer, Unauthorized):
-        return _lacking(answer, place, "submit-job")
-    if isinstance(answer, BatchBridgeError):
-        return answer
-    try:
-        return read(answer.json(), Registered)
-    except TransportError as error:
-        return error
-
-
-def _lacking(error: Unauthorized, place: Place, needs: str) -> Unauthorized:
-    """That refusal, naming the capability that the call needs."""
-    remedy = f"the token needs {needs} in the namespace {place.namespace}"
-    return Unauthorized(str(error), remedy=error.remedy or remedy)
 
 
 def of_jobs(prefix: str) -> str:

@@ -19,6 +19,8 @@ from batchbridge.errors import (
 from batchbridge.model import Absent, JobRef, JobSpec, Secret, Submission
 from batchbridge_nomad import NomadDriver
 from batchbridge_nomad.replies import Refused, problem
+from tests.drivers.nomad.agent import Agent
+from tests.drivers.nomad.agent.acl import Policy
 from tests.drivers.nomad.agent.answers import found
 
 from .answering import SCOPE
@@ -73,7 +75,8 @@ def test_what_is_wrong_with_a_job_is_never_taken_for_what_may_pass(words):
 @pytest.mark.parametrize(
     ("words", "remedy"),
     [
-        ("Permission denied", "the token needs read-job in the namespace team"),
+        ("Permission denied", "no token is set (NOMAD_TOKEN, "),
+        ("Permission denied", "that has read-job in the namespace team"),
         ("ACL token not found", "the token is none of this cluster's, or was deleted"),
         ("ACL token expired", "token_command"),
     ],
@@ -83,6 +86,16 @@ def test_a_refused_token_says_what_would_help(httpserver, driver, words, remedy)
     with pytest.raises(AuthError, match=words) as caught:
         driver.snapshot(SCOPE, ["bb-1"])
     assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize("unknown", [True, False])
+def test_a_token_that_is_unknown_is_refused_in_the_words_for_one_that_lacks_a_right(unknown):
+    with Agent(policies={} if unknown else {"t": Policy()}) as agent:
+        driver = NomadDriver(NomadDriver.Settings(address=agent.address, token="t"))
+        with closing(driver), pytest.raises(AuthError, match="Permission denied") as caught:
+            driver.snapshot(("default",), ["bb-1"])
+    either = "the token is unknown here, has expired, or lacks read-job in the namespace default"
+    assert caught.value.remedy == either
 
 
 def test_nobody_there_is_no_observation(driver):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from batchbridge import Client, JobState
 from batchbridge.errors import AuthError
+from batchbridge_nomad.settings import NomadSettings
 from localdev.nomad_admin import POLICY, Admin
 from localdev.nomad_agent import admin_of
 from localdev.nomad_config import Agent, settings
@@ -55,7 +57,25 @@ def test_a_token_that_has_expired(guarded: Agent, admin: Admin, tmp_path: Path):
         error = refusal(client)
     assert "\n" not in str(error)
     assert "refused the token" in str(error)
-    assert error.remedy
+    assert "expired" in error.remedy
+
+
+def test_a_token_that_is_unknown_lacks_a_right_or_is_none(guarded: Agent, admin: Admin):
+    """Three refusals that Nomad may put into the same words."""
+    nobody = replace(settings(guarded), token_file="")
+    lacking = admin.token_with("none", 'namespace "default" { capabilities = ["list-jobs"] }')
+    said = [denied(nobody)]
+    said += [denied(replace(nobody, token=one)) for one in (str(uuid4()), lacking)]
+    assert said[0].startswith("no token is set (NOMAD_TOKEN, ")
+    assert "unknown here" in said[1] or "none of this cluster's" in said[1]
+    assert "lacks submit-job in the namespace default" in said[2]
+
+
+def denied(asks: NomadSettings) -> str:
+    """What is advised where it may not submit."""
+    with client_of(asks) as client, pytest.raises(AuthError) as caught:
+        client.submit("true", options=RAW)
+    return caught.value.remedy
 
 
 def refusal(client: Client) -> AuthError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -13,6 +14,9 @@ _STRENGTH: Final = {
     kind: rank
     for rank, kind in enumerate(("flag", "environment", "project", "user", "site", "engine"))
 }
+
+_USER: Final = re.compile(r"([^/]*://[^/]*|[^/]*:[^/]*)@")
+"""How an address with a user begins; not so a path with an ``@``, which may be one too."""
 
 
 def one_way_each(known: Iterable[FieldHelp], found: dict[str, Found]) -> dict[str, Found]:
@@ -48,6 +52,19 @@ def what_stays(
     }
 
 
+def refuse_users(known: Iterable[FieldHelp], kept: Mapping[str, Found]) -> None:
+    """ConfigError, which does not show it, if a user or a password stands in an address."""
+    secret = [field.name for field in known if field.secret]
+    for field in known:
+        if field.address and field.name in kept and _USER.match(str(kept[field.name].value)):
+            origin = kept[field.name].origin
+            raise ConfigError(
+                f"{field.name}: addresses are shown, so it may hold no user and no password",
+                remedy=f"{field.name} comes from {origin}"
+                + (f"; {', '.join(secret)} may say who you are" if secret else ""),
+            )
+
+
 def main_address(known: Iterable[FieldHelp]) -> FieldHelp | None:
     """The setting that stands in a reference, if there is one."""
     return next((field for field in known if field.address), None)
@@ -61,8 +78,6 @@ def ref_profile(
     if main is None or main not in moved:
         return profile
     address = str(getattr(settings, main.name))
-    if "@" in address.rpartition("://")[2].partition("/")[0]:
-        raise ConfigError(f"{main.name}: a reference would show the user and password in it")
     if not is_address(address):
         raise ConfigError(
             f"{main.name}: {address!r} reads as a profile's name",

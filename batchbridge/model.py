@@ -270,7 +270,7 @@ class Files:
     digest: str  #: sha256 of the archive, hex
     size: int  #: bytes of the archive
     data: bytes | None = field(default=None, repr=False)
-    location: str | None = None
+    location: str | None = field(default=None, repr=False)  #: its signature lets anybody read
 
 
 @dataclass(frozen=True, slots=True)

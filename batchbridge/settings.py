@@ -29,6 +29,7 @@ from batchbridge.addresses import (
     main_address,
     one_way_each,
     ref_profile,
+    refuse_users,
     same,
     what_stays,
 )
@@ -205,6 +206,7 @@ class Config:
         found = self._found(profile, known, overrides)
         moved = [f for f in known if f.address and self._moves(profile, f, overrides)]
         kept = what_stays(known, found, moved)
+        refuse_users(known, kept)
         settings = self._build(profile, driver, kept)
         rest = self._store(profile, overrides) | collect(self.layers, profile, driver.Options)
         secrets = {"job.secrets"} & rest.keys() if moved else set()

@@ -213,6 +213,10 @@ def test_a_submission_is_named_by_text(name: str) -> None:
         Submission(spec=JobSpec(command=("true",)), **names)
 
 
+def test_the_signed_address_of_files_is_not_shown() -> None:
+    assert "sesame" not in repr(Files("d", 1, location="https://x/d?X-Amz-Signature=sesame"))
+
+
 # -- references and times ------------------------------------------------------------------------
 
 

@@ -225,9 +225,7 @@ def test_moving_only_the_logs_keeps_the_engine_and_withholds_credentials(place):
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("http://me:sesame@x:1", "would show the user and password"),
-        ("me:sesame@x:1", "would show the user and password"),
-        ("http://me:sesame@[x/y", "would show the user and password"),
+        ("http://me:sesame@x:1", "may hold no user and no password"),
         ("evil", "'evil' reads as a profile's name"),
     ],
 )
@@ -235,6 +233,27 @@ def test_an_address_that_no_reference_can_hold_is_refused(place, address, messag
     with pytest.raises(ConfigError, match=message) as error:
         place.config().resolve("eng", {"address": address})
     assert "sesame" not in str(error.value)
+
+
+@pytest.mark.parametrize("address", ["http://me:sesame@x:1", "me:sesame@x:1", "http://me@[x/y"])
+@pytest.mark.parametrize("name", ["address", "logs_address"])
+def test_no_address_may_hold_a_password_wherever_it_comes_from(place, name, address):
+    place.user(f'[profile.prod]\nbackend = "eng"\n{name} = "{address}"')
+    with pytest.raises(ConfigError, match="may hold no user and no password") as error:
+        place.config().resolve("prod")
+    assert "sesame" not in str(error.value)
+    assert error.value.remedy == f"{name} comes from {place.user_file}:3; token may say who you are"
+
+
+def test_the_engines_own_variable_may_hold_no_password_either(place):
+    with pytest.raises(ConfigError, match="may hold no user and no password") as error:
+        place.config({"ENG_ADDR": "http://me:sesame@x:1"}).resolve("eng")
+    assert "$ENG_ADDR" in error.value.remedy
+
+
+@pytest.mark.parametrize("path", ["/home/me@work/spool", "me@work/spool", "unix:///run/a@b.sock"])
+def test_a_path_may_hold_an_at(place, path):
+    assert place.config({"ENG_ADDR": path}).resolve("eng").settings.address == path
 
 
 # -- references ------------------------------------------------------------------------------

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batchbridge.model import LogPage
 from batchbridge_armada.about import last_run
 from batchbridge_armada.logs import Cursor, page
 from batchbridge_armada.refusals import Missing, NotStarted
+from batchbridge_armada.translate import ENDED
 
 if TYPE_CHECKING:
     from armada_client.armada.job_pb2 import JobDetails
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 KEPT = 10_000
 """Jobs of which it is remembered where their output is."""
+
+INGESTED = 5.0
+"""Seconds within which a job's details tell what its stream has told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +45,18 @@ class Pages:
         self._api = api
         self._lock = threading.Lock()
         self._places: dict[str, dict[int, Place]] = {}
+        self._awaited: dict[tuple[str, int], float] = {}
 
     def next(self, job_id: str, attempt: int, cursor: str | None, *, ended: bool) -> LogPage:
-        """The next lines of that attempt's run; none before it has started."""
-        place = self._place(job_id, attempt, ended)
+        """The next lines of that attempt's run; none before it has started.
+
+        An end whose run the details never tell of is truncated: who asks again is let wait first.
+        """
+        place, never = self._place(job_id, attempt, ended)
         at = Cursor.parse(cursor)
         if place is None:
-            return LogPage(b"", str(at), eof=ended)
+            lost = ended and not never and self._waited(job_id, attempt)
+            return LogPage(b"", str(at), eof=lost or (ended and never), truncated=lost)
         if at.run != place.run:
             at = Cursor(place.run)
         try:
@@ -60,20 +70,28 @@ class Pages:
             return LogPage(b"", str(at), eof=True, truncated=True)
         return page(lines, at, ended=ended)
 
-    def _place(self, job_id: str, attempt: int, ended: bool) -> Place | None:
+    def _place(self, job_id: str, attempt: int, ended: bool) -> tuple[Place | None, bool]:
+        """Where the attempt's run is; else whether the details say that it never had one."""
         with self._lock:
             known = dict(self._places.get(job_id, {}))
         if attempt in known:
-            return known[attempt]
+            return known[attempt], False
         details = self._api.details([job_id]).get(job_id)
         place = _last(details, ended) if details else None
         if place is None or place in known.values():
-            return None  # the details do not tell of that attempt yet
+            return None, details is not None and self._api.state(details) in ENDED
         with self._lock:
             self._places.setdefault(job_id, {})[attempt] = place
-            if len(self._places) > KEPT:
-                self._places.pop(next(iter(self._places)))
-        return place
+            _bound(self._places)
+        return place, False
+
+    def _waited(self, job_id: str, attempt: int) -> bool:
+        """Whether the details were asked for that run for long enough, since they first were."""
+        now = time.monotonic()
+        with self._lock:
+            until = self._awaited.setdefault((job_id, attempt), now + INGESTED)
+            _bound(self._awaited)
+        return now >= until
 
     def _replaced(self, job_id: str, place: Place) -> bool:
         """Whether the pod of that name may be a later run's."""
@@ -87,3 +105,8 @@ def _last(job: JobDetails, ended: bool) -> Place | None:
     if run is None or (run.finished_ts.seconds and not ended):
         return None
     return Place(run.run_id, run.cluster, job.namespace)
+
+
+def _bound(kept: dict[Any, Any]) -> None:
+    if len(kept) > KEPT:
+        kept.pop(next(iter(kept)))

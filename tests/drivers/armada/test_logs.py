@@ -8,11 +8,20 @@ import pytest
 
 from batchbridge.errors import LogsUnavailable
 from batchbridge.model import JobState
-from batchbridge_armada import ArmadaDriver
+from batchbridge_armada import ArmadaDriver, pages
 from batchbridge_armada.api import Api
 from batchbridge_armada.settings import ArmadaSettings
 from tests.drivers.armada.conftest import QUEUE
-from tests.drivers.armada.helpers import SET, crowd, over, ref, running, submission, submit, until
+from tests.drivers.armada.helpers import (
+    SET,
+    crowd,
+    over,
+    ref,
+    running,
+    submission,
+    submit,
+    until,
+)
 
 
 def page(driver, receipt, cursor=None, *, attempt=1, ended=True):
@@ -87,6 +96,56 @@ def test_the_request_says_which_container(armada, driver):
     (request,) = armada.asked("Logs")
     assert request.log_options.container == "main"
     assert (request.job_id, request.pod_namespace) == (receipt.id, "team")
+
+
+# -- what the details do not tell -----------------------------------------------------------------
+
+
+def hidden(driver, monkeypatch, *, times):
+    """So many times the details tell of no job: it is not ingested yet, or it was pruned."""
+    told, left = driver._api.details, iter(range(times))
+    monkeypatch.setattr(
+        driver._api, "details", lambda ids: told(ids) if next(left, None) is None else {}
+    )
+
+
+def test_a_job_that_the_details_tell_of_late_is_read_whole(client, driver, monkeypatch):
+    """Its stream told its end before Lookout's ingester, from which they are, knew of it."""
+    job = client.submit("echo hello", image="busybox", cpu=0.1, job_set=SET)
+    job.wait(timeout=30)
+    hidden(driver, monkeypatch, times=2)
+    told = list(job.logs())
+    assert b"".join(chunk.data for chunk in told) == b"hello\n"
+    assert not any(chunk.truncated for chunk in told)
+
+
+def test_a_run_that_the_details_tell_of_late_is_read_whole(armada, driver):
+    """They know the job, but not that it has had a place."""
+    (receipt,) = submit(driver, submission(command="echo hello"))
+    over(armada, receipt.id)
+    job = armada.cluster.jobs[receipt.id]
+    (job.run, job.state), known = (None, "QUEUED"), (job.run, job.state)
+    early = page(driver, receipt)
+    assert (early.data, early.eof, early.truncated) == (b"", False, False)
+    job.run, job.state = known
+    assert page(driver, receipt, early.cursor).data == b"hello\n"
+
+
+def test_a_job_that_the_details_never_tell_of_has_lost_its_output(armada, driver, monkeypatch):
+    (receipt,) = submit(driver, submission(command="echo hello"))
+    over(armada, receipt.id)
+    hidden(driver, monkeypatch, times=1_000_000)
+    monkeypatch.setattr(pages, "INGESTED", 0.2)
+    assert not page(driver, receipt).eof
+    gone = until(lambda: (p := page(driver, receipt)).eof and p)
+    assert (gone.data, gone.truncated) == (b"", True)
+
+
+def test_a_job_that_ended_without_a_run_has_lost_nothing(armada, driver):
+    (receipt,) = submit(driver, submission(cpu=100))
+    over(armada, receipt.id)
+    none = page(driver, receipt)
+    assert (none.data, none.eof, none.truncated) == (b"", True, False)
 
 
 # -- several runs ---------------------------------------------------------------------------------

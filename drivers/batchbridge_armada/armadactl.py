@@ -169,14 +169,14 @@ def _read(path: Path) -> Mapping[str, Any]:
 def _context(file: Mapping[str, Any], name: str, path: Path) -> Context:
     """The context of that name, else the current one, else the whole file."""
     chosen = (name or str(file.get("currentcontext") or "")).lower()
-    contexts = file.get("contexts") or {}
+    contexts = _mapping(file.get("contexts") or {}, f"{path}: contexts")
     if chosen and chosen not in contexts:
         raise ConfigError(
             f"{path} has no context {chosen!r}{suggestion(chosen, contexts)}",
             remedy=f"set armadactl_context to one of {', '.join(contexts)}" if contexts else "",
         )
-    found = contexts[chosen] if chosen else file
     where = f"{path}: contexts.{chosen}" if chosen else str(path)
+    found = _mapping(contexts[chosen], where) if chosen else file
     refused = next((way for way in found if way in REFUSED or "kerberos" in way), None)
     if refused and found[refused]:
         raise ConfigError(f"{where}: {refused} is not supported here", remedy=BY_COMMAND)
@@ -185,6 +185,12 @@ def _context(file: Mapping[str, Any], name: str, path: Path) -> Context:
     except SpecError as error:
         raise ConfigError(f"{where}: {error}") from None
     return context
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where} is no mapping")
+    return value
 
 
 def _lowered(value: Any) -> Any:

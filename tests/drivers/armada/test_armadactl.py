@@ -93,6 +93,8 @@ def test_a_context_s_command_is_run_again_when_its_token_is_refused(armada, tmp_
     ("text", "words"),
     [
         ("currentContext: b\ncontexts: {a: {}}", "has no context 'b'"),
+        ("currentContext: a\ncontexts: [a, b]", "contexts is no mapping"),
+        ("currentContext: a\ncontexts: {a: null}", "contexts.a is no mapping"),
         ("openIdAuth: {providerUrl: x}", "openidauth is not supported"),
         ("openIdDeviceAuth: {providerUrl: x}", "openiddeviceauth is not supported"),
         ("kerberosAuth: {enabled: true}", "kerberosauth is not supported"),

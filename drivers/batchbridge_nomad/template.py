@@ -17,6 +17,12 @@ PATH = "options.template"
 ADDED = ("Constraints", "Affinities", "Spreads", "Templates", "VolumeMounts")
 """Lists in which ours follows the template's, instead of taking its place."""
 
+WHOLE = "Disconnect"
+"""What is ours as a whole: parts of another's exclude parts of it."""
+
+EITHER = {"CPU": "Cores", "Cores": "CPU"}
+"""Resources of which a job names one."""
+
 NAMES = ("ID", "Name", "Type", "Count")
 """What is ours by nature, and nobody need be told of."""
 
@@ -53,9 +59,10 @@ def main_task(job: Mapping[str, Any]) -> Block:
 
 def over(below: Any, above: Any, name: str = "") -> Any:
     """`above` laid over `below`: what only one says stands, of what both say `above`."""
-    if isinstance(below, dict) and isinstance(above, dict):
+    if isinstance(below, dict) and isinstance(above, dict) and name != WHOLE:
         both = {key: over(below[key], above[key], key) for key in below.keys() & above.keys()}
-        return {**below, **above, **both}
+        stands = {key: below[key] for key in below.keys() - _excluded(below, above, name)}
+        return {**stands, **above, **both}
     if name in ADDED:
         return [*below, *above]
     if name == "TaskGroups":
@@ -76,15 +83,23 @@ def notes(below: Any, above: Any) -> Iterator[str]:
 def overridden(below: Any, above: Any, path: str = "job") -> Iterator[str]:
     """The places at which the template said something that does not stand."""
     name = path.rpartition(".")[2]
-    if isinstance(below, dict) and isinstance(above, dict):
+    if isinstance(below, dict) and isinstance(above, dict) and name != WHOLE:
         for key in sorted((below.keys() & above.keys()) - {*NAMES}):
             yield from overridden(below[key], above[key], f"{path}.{key}")
+        yield from (f"{path}.{key}" for key in _excluded(below, above, name))
     elif name == "TaskGroups":
         yield from overridden(below[0], above[0], f"{path}[0]")
     elif name == "Tasks":
         yield from overridden(_main(below), _main(above), f"{path}[{TASK}]")
     elif below != above and name not in ADDED:
         yield path
+
+
+def _excluded(below: Block, above: Block, name: str) -> set[str]:
+    """The resources below that exclude one above."""
+    if name != "Resources":
+        return set()
+    return {key for key, other in EITHER.items() if below.get(key) and above.get(other)}
 
 
 def _main(tasks: list[Block]) -> Block:

@@ -114,6 +114,31 @@ def test_constraints_of_both_hold():
     assert [one["RTarget"] for one in made["Constraints"]] == ["linux", "gpu"]
 
 
+@pytest.mark.parametrize(
+    ("said", "asked", "left"),
+    [
+        ({"Cores": 2}, {"cpu": 3}, {"CPU": 3000}),
+        ({"CPU": 500, "Cores": 0}, {"options": {"cores": 3}}, {"Cores": 3}),
+        ({"CPU": 500, "Cores": 0}, {"cpu": 3}, {"CPU": 3000, "Cores": 0}),
+    ],
+)
+def test_of_cores_and_megahertz_that_exclude_each_other_ours_stands(said, asked, left):
+    below = base(TaskGroups=[{"Tasks": [{"Resources": {**said, "MemoryMB": 64}}]}])
+    made = laid(below, **asked)
+    assert template.main_task(made)["Resources"] == {**left, "MemoryMB": 64}
+    gone = "Cores" if said.get("Cores") else "CPU"
+    place = f"job.TaskGroups[0].Tasks[main].Resources.{gone}"
+    assert place in [*template.overridden(below, made)]
+
+
+def test_what_is_to_happen_at_a_node_that_is_cut_off_is_ours_as_a_whole():
+    below = base(TaskGroups=[{"Disconnect": {"StopOnClientAfter": 60}}])
+    made = laid(below)
+    assert "StopOnClientAfter" not in made["TaskGroups"][0]["Disconnect"]
+    assert "job.TaskGroups[0].Disconnect" in [*template.overridden(below, made)]
+    assert laid(below, reruns=True)["TaskGroups"][0]["Disconnect"] == {"StopOnClientAfter": 60}
+
+
 def test_other_tasks_stay_beside_the_command():
     work = SITES["Job"]["TaskGroups"][0]["Tasks"][0]
     tasks = [{**work, "Name": "main"}, {"Name": "side", "Driver": "docker"}]

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Final, Literal, Self, TypeAlias
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -72,6 +72,12 @@ class Cause(StrEnum):
 LIMITS = ("timeout", "queue_timeout", "start_timeout")
 """The fields of a job that are limits of time, in seconds."""
 
+LONGEST: Final = 100 * 365.25 * 86400
+"""Seconds of the longest time that may be asked for: systems cannot sleep for ever."""
+
+LARGEST: Final = 2**63 - 1
+"""The most of anything that may be asked for: what engines count with."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
@@ -104,8 +110,12 @@ class JobSpec:
         _check(bool(self.command) and bool(self.command[0]), "command", "is empty")
         for name in ("cpu", "memory", "disk", *LIMITS):
             value = getattr(self, name)
-            _check(value is None or 0 < value < float("inf"), name, "must be more than 0")
+            _check(value is None or value > 0, name, "must be more than 0")
         _check(self.gpu is None or self.gpu >= 0, "gpu", "must not be negative")
+        for name in ("cpu", "memory", "disk", "gpu"):
+            _check((getattr(self, name) or 0) <= LARGEST, name, _TOO_MUCH)
+        for name in LIMITS:
+            _check((getattr(self, name) or 0) <= LONGEST, name, _TOO_LONG)
         for name in (*self.env, *self.secrets):
             _check(_VARIABLE.fullmatch(name) is not None, "env", f"{name!r} is no variable name")
         twice = sorted(self.env.keys() & self.secrets.keys()) if self.secrets else ()
@@ -140,6 +150,8 @@ class JobSpec:
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(?:i?B?)", re.IGNORECASE)
 _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)")
+_TOO_MUCH = "is more than any engine has"
+_TOO_LONG = "is longer than 100 years"
 _SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50}
 _TIMES = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -184,20 +196,21 @@ def convert(value: Any, kind: Any, *, path: str = "", strict: bool = True) -> An
 def read_size(path: str, value: Any) -> int:
     """Bytes from ``4096`` or ``"4G"``; SpecError otherwise."""
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match:
-        return int(float(match[1]) * _SIZES[match[2].upper()])
-    _check(isinstance(value, int) and not isinstance(value, bool), path, f"{value!r} is no size")
-    return int(value)
+    usable = match or (isinstance(value, int) and not isinstance(value, bool))
+    _check(bool(usable), path, f"{value!r} is no size")
+    size = float(match[1]) * _SIZES[match[2].upper()] if match else value
+    _check(size <= LARGEST, path, _TOO_MUCH)
+    return int(size)
 
 
 def read_time(path: str, value: Any) -> float:
     """Seconds from ``90`` or ``"90s"``, ``"10m"``, ``"2h"``, ``"1d"``; SpecError otherwise."""
     match = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match:
-        return float(match[1]) * _TIMES[match[2]]
-    usable = isinstance(value, int | float) and not isinstance(value, bool)
-    _check(usable, path, f"{value!r} is no time, such as '90s', '10m' or '2h'")
-    return float(value)
+    usable = match or (isinstance(value, int | float) and not isinstance(value, bool))
+    _check(bool(usable), path, f"{value!r} is no time, such as '90s', '10m' or '2h'")
+    seconds = float(match[1]) * _TIMES[match[2]] if match else value
+    _check(seconds <= LONGEST, path, _TOO_LONG)
+    return float(seconds)
 
 
 def _read_command(path: str, value: Any) -> Any:

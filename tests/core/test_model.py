@@ -206,6 +206,35 @@ def test_an_intent_comes_back_from_json() -> None:
     assert msgspec.json.decode(msgspec.json.encode(intent), type=Intent) == intent
 
 
+NINES = "9" * 400
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        *[("memory", value, "more than any engine has") for value in (NINES, f"{NINES}G", 2**63)],
+        ("disk", "8388608T", "more than any engine has"),
+        ("cpu", NINES, "more than any engine has"),
+        ("gpu", int(NINES), "more than any engine has"),
+        *[
+            ("timeout", value, "longer than 100 years")
+            for value in ("200000d", f"{NINES}s", 1e10, int(NINES), float("inf"))
+        ],
+    ],
+    ids=lambda value: str(value)[:12],
+)
+def test_more_than_can_be_counted_is_refused(name: str, value: Any, words: str) -> None:
+    with pytest.raises(SpecError, match=f"^{name} is {words}"):
+        JobSpec.parse({"command": ["true"], name: value})
+
+
+@pytest.mark.parametrize("name", ["timeout", "queue_timeout", "start_timeout"])
+def test_a_time_of_more_than_a_century_is_refused_in_a_spec_too(name: str) -> None:
+    assert getattr(JobSpec(command=("true",), **{name: 36525 * 86400.0}), name)
+    with pytest.raises(SpecError, match=f"{name} is longer than 100 years"):
+        JobSpec(command=("true",), **{name: 36526 * 86400.0})
+
+
 @pytest.mark.parametrize("name", ["key", "user", "job_set"])
 def test_a_submission_is_named_by_text(name: str) -> None:
     names = {"key": "k", "user": "me", "job_set": "set", name: "\udcff"}

@@ -89,7 +89,10 @@ class _Rules:
         if not file.is_file():
             return self
         lines = file.read_text("utf-8", "surrogateescape").splitlines()
-        return _Rules((*self.layers, (folder, GitIgnoreSpec.from_lines(lines))))
+        try:
+            return _Rules((*self.layers, (folder, GitIgnoreSpec.from_lines(lines))))
+        except ValueError as error:  # what pathspec raises is one, whatever its version calls it
+            raise _refused(str(file), f"cannot be read: {error}") from None
 
     def ignore(self, path: Path) -> bool:
         slash = "/" if _is_folder(path) else ""

@@ -178,6 +178,12 @@ def test_repositories_caches_and_environments_stay_behind_unless_asked_for(tmp_p
     assert ".venv/bin/python" in names(pack(["."], root=tmp_path))
 
 
+def test_an_ignore_file_with_a_line_that_is_no_pattern_is_named(tmp_path):
+    write(tmp_path, {".batchbridgeignore": "*.log\n!\n", "a": ""})
+    with pytest.raises(SpecError, match=r"\.batchbridgeignore cannot be read: .*'!'"):
+        pack(["a"], root=tmp_path)
+
+
 def test_naming_what_is_ignored_is_refused(tmp_path):
     write(tmp_path, {".batchbridgeignore": "/build/\n", "build/out/x": ""})
     with pytest.raises(SpecError, match="build/out is ignored") as caught:

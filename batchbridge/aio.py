@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
 from batchbridge.errors import WaitTimeout
@@ -42,7 +43,8 @@ async def wait(job: Job, timeout: float | None = None) -> Record:
     loop = asyncio.get_running_loop()
 
     def tell(_: Job) -> None:
-        loop.call_soon_threadsafe(ended.set)
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(ended.set)
 
     job.add_done_callback(tell)
     while not ended.is_set():

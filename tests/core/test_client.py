@@ -292,6 +292,16 @@ def test_from_asyncio_the_same_jobs_are_awaited(client):
     assert asyncio.run(main()) == [S.SUCCEEDED, *[S.FAILED] * 3, S.SUCCEEDED]
 
 
+def test_a_job_that_ends_after_its_loop_was_closed_troubles_nobody(client, caplog):
+    job, told = client.submit(["run"]), threading.Event()
+    with pytest.raises(WaitTimeout):
+        asyncio.run(aio.wait(job, timeout=0.1))
+    job.add_done_callback(lambda _: told.set())
+    client.driver.said[job.ref.id].append(Seen(job.ref.id, S.SUCCEEDED, final=True, exit_code=0))
+    assert told.wait(20)
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize("earlier", [[], [TransportError("reset")]])
 def test_a_job_that_was_never_sent_is_not_in_doubt_unless_it_was_before(client, earlier):
     unsent = [TransportError("nobody listens", remedy="start it", sent=False)] * 10

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from signal import SIGKILL, SIGTERM
 
 from batchbridge.model import Cause, JobState, Seen
-from batchbridge_nomad.wire import Alloc, TaskEvent, moment, seconds
+from batchbridge_nomad.wire import TASK, Alloc, TaskEvent, moment, seconds
 
 TIMED_OUT = "allocation exceeded max_run_duration"
 
@@ -39,6 +39,8 @@ NEVER_STARTED = {
     "Killing": Cause.START_ERROR,  # of a task that has not run: a template that failed
 }
 """Events of a task whose command did not run."""
+
+_ENDS = ("Terminated", *NEVER_STARTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,15 +194,27 @@ def _ran_for(alloc: Alloc) -> float:
 
 
 def _failed(alloc: Alloc, terminated: TaskEvent | None) -> Ending:
-    own = not (alloc.followup_eval_id or alloc.next_allocation)
+    own, other = not (alloc.followup_eval_id or alloc.next_allocation), _other_failed(alloc)
     if terminated is None:
-        cause, message = _why_not_started(alloc)
-        return Ending(JobState.FAILED, cause, message=message, own=own)
+        why = (Cause.START_ERROR, other) if other else _why_not_started(alloc)
+        return Ending(JobState.FAILED, why[0], message=why[1], own=own)
     code, signal = exit_facts(terminated)
+    if other and (code == 0 or _killed_before(alloc, terminated)):
+        return Ending(JobState.FAILED, None, code, signal, other, own)
     if terminated.detail("oom_killed") == "true":
         return Ending(JobState.FAILED, Cause.OOM, code, signal, "out of memory", own)
     message = terminated.detail("exit_message")
     return Ending(JobState.FAILED, None, code, signal, message, own)
+
+
+def _other_failed(alloc: Alloc) -> str:
+    """Which task beside the command's failed, and how; empty where none did."""
+    for name, task in (alloc.task_states or {}).items():
+        if name != TASK and task.failed:
+            ends = (e for e in reversed(task.events or ()) if e.type in _ENDS)
+            said = next((_line(event.display_message) for event in ends), "")
+            return f"the task {name} failed: {said}"
+    return ""
 
 
 def _why_not_started(alloc: Alloc) -> tuple[Cause, str]:

@@ -39,6 +39,7 @@ class TaskState(Struct, rename="pascal", frozen=True):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     events: tuple[TaskEvent, ...] | None = None
+    failed: bool = False
 
 
 class Alloc(Struct, rename="pascal", frozen=True):

@@ -109,6 +109,44 @@ def test_a_failure_that_nomad_will_follow_up_is_provisional():
     assert (record.exit_code, record.terminal) == (3, False)
 
 
+SIBLING = TaskState(
+    "dead",
+    failed=True,
+    events=(
+        event("Terminated", "Exit Code: 7", exit_code=7),
+        event("Not Restarting", "Policy allows no restarts"),
+    ),
+)
+KILLING = event("Killing", "Sent interrupt. Waiting 10s before force killing", time=1)
+
+
+@pytest.mark.parametrize(
+    ("events", "cause", "exit_code", "signal"),
+    [
+        ([event("Terminated", exit_code=0)], Cause.UNKNOWN, 0, None),
+        ([KILLING, event("Terminated", time=2, exit_code=143, signal=15)], Cause.SIGNAL, None, 15),
+        ([event("Sibling Task Failed"), KILLING], Cause.START_ERROR, None, None),
+    ],
+)
+def test_a_task_beside_the_command_that_failed_is_named(events, cause, exit_code, signal):
+    """As a real agent told of a command that ended with 0, was ended, and did not begin."""
+    ended = alloc("failed", *events)
+    beside = msgspec.structs.replace(
+        ended, task_states={"other": SIBLING, **(ended.task_states or {})}
+    )
+    record, _ = folded(history(Known("bb-1", (beside,))))
+    assert (record.state, record.cause) == (S.FAILED, cause)
+    assert (record.exit_code, record.signal) == (exit_code, signal)
+    assert record.message == "the task other failed: Exit Code: 7"
+
+
+def test_a_command_that_failed_by_itself_is_not_laid_to_another_task():
+    ended = alloc("failed", event("Terminated", "Exit Code: 3", exit_code=3))
+    states = {"other": SIBLING, **(ended.task_states or {})}
+    found = verdict(msgspec.structs.replace(ended, task_states=states))
+    assert (found.exit_code, found.message) == (3, "")
+
+
 def test_out_of_memory_is_a_cause_of_its_own():
     ended = verdict(
         alloc("failed", event("Terminated", exit_code=137, signal=9, oom_killed="true"))

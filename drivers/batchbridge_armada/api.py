@@ -66,9 +66,9 @@ class Api:
 
     # -- jobs --------------------------------------------------------------------------------
 
-    def item(self, values: Mapping[str, Any]) -> submit_pb2.JobSubmitRequestItem:
+    def item(self, values: Mapping[str, Any], *, template: bool) -> submit_pb2.JobSubmitRequestItem:
         """The message of these JSON values; SpecError where there is none."""
-        return wire.item(values)
+        return wire.item(values, template=template)
 
     def joined(
         self, shared: submit_pb2.JobSubmitRequestItem, own: Own

@@ -114,5 +114,6 @@ class Orders:
         if key not in self._shared:
             options = self._writer.options(spec)
             values = self._writer.shared(submission, options)
-            self._shared[key] = _Shared(options, values, self._api.item(values))
+            message = self._api.item(values, template=bool(options.pod))
+            self._shared[key] = _Shared(options, values, message)
         return self._shared[key]

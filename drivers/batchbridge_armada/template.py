@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 PATH = "options.pod"
 
-REMEDY = "give a pod spec as a mapping, as YAML or JSON, or a file's name"
+REMEDY = "give a pod spec as a mapping, as JSON, as YAML of several lines, or a file's name"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -21,10 +22,18 @@ POD_LIMIT = 65_535
 INLINED = ("volumeSource", "handler", "localObjectReference", "ephemeralContainerCommon")
 """Fields of messages whose own fields stand beside the others in JSON."""
 
+_IN = re.compile(r"Failed to parse (.+?) field: ")
 
-def item(values: Mapping[str, Any]) -> Item:
-    """The message of a submission's JSON values. SpecError where Kubernetes knows no such field."""
-    return _message(_shaped(values, Item.DESCRIPTOR))
+
+def item(values: Mapping[str, Any], *, template: bool = False) -> Item:
+    """The message of a submission's JSON values. SpecError where Kubernetes knows no such field.
+
+    `template`: its pod is laid over the user's own, which is then what may be wrong.
+    """
+    try:
+        return _message(_shaped(values, Item.DESCRIPTOR))
+    except (ParseError, TypeError, ValueError) as error:
+        raise _refused(str(error), template=template) from error
 
 
 def joined(shared: Item, own: Own) -> Item:
@@ -56,10 +65,22 @@ def _message(shaped: Mapping[str, Any]) -> Item:
         return Item(**shaped)
     except (TypeError, ValueError):
         pass
-    try:
-        return ParseDict(dict(shaped), Item())
-    except (ParseError, TypeError, ValueError) as error:
-        raise SpecError(f"options.pod: {error}", path="options.pod") from error
+    return ParseDict(dict(shaped), Item())
+
+
+def _refused(said: str, *, template: bool) -> SpecError:
+    """The parser names the fields that it was in, what is wrong, and then all that would not be."""
+    line = said.partition("\n")[0]
+    place = _place([name for name in _IN.findall(line) if name not in INLINED], template=template)
+    return SpecError(f"{place}: {_IN.sub('', line).rstrip('.')}", path=place)
+
+
+def _place(fields: Sequence[str], *, template: bool) -> str:
+    """The option of which these fields were made."""
+    head, *rest = fields or ("",)
+    if head == "pod_specs":
+        head = "pod" if template else ""
+    return ".".join(filter(None, ("options", head, *rest)))
 
 
 def _shaped(values: Mapping[str, Any], kind: Descriptor) -> dict[str, Any]:

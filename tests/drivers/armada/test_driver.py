@@ -114,6 +114,31 @@ def test_a_pod_spec_that_is_too_large_is_refused_before_any_call(armada, driver)
     assert not armada.calls
 
 
+@pytest.mark.parametrize(
+    ("fields", "place", "words"),
+    [
+        ({"options": {"pod": {"nodeSelectr": {}}}}, "options.pod", 'no field named "nodeSelectr"'),
+        ({"options": {"pod": {"schedulerName": 3}}}, "options.pod.schedulerName", "got 'int'"),
+        (
+            {"options": {"volumes": [{"path": "/x", "source": {"emptyDr": {}}}]}},
+            "options.volumes",
+            'no field named "emptyDr"',
+        ),
+        ({"options": {"services": [{"ports": [1 << 40]}]}}, "options.services.ports", "range"),
+    ],
+)
+def test_a_field_that_is_wrong_is_named_in_one_line(armada, driver, fields, place, words):
+    (receipt,) = submit(driver, submission(**fields))
+    assert isinstance(receipt.error, SpecError)
+    told = str(receipt.error)
+    assert told.startswith(f"{place}: ")
+    assert words in told
+    assert "\n" not in told
+    assert "Available Fields" not in told
+    assert receipt.error.path == place
+    assert not armada.calls
+
+
 def test_a_job_without_an_image_is_refused_before_any_call(armada, driver):
     job = Submission("k", JobSpec.parse({"command": "true"}), SET, "user")
     (receipt,) = submit(driver, job)

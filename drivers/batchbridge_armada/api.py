@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.wrappers_pb2 import StringValue
 
-from batchbridge.errors import ConfigError, LogsUnavailable
+from batchbridge.errors import LogsUnavailable
 from batchbridge_armada import armadactl, replies, wire
 from batchbridge_armada.channel import connect
 from batchbridge_armada.identity import Identity, Metadata
@@ -258,8 +258,6 @@ def _translated(ask: Callable[[Metadata], T], metadata: Metadata, address: str) 
         return ask(metadata)
     except grpc.RpcError as error:
         raise replies.problem(error, address) from error
-    except UnicodeError as error:
-        raise ConfigError(f"the credential cannot be sent: {error}") from error
 
 
 def _chunks(ids: Iterable[str], size: int) -> Iterator[list[str]]:

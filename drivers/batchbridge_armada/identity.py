@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Protocol
 
+from batchbridge.errors import ConfigError
 from batchbridge.secrets import Credential
 from batchbridge_armada import oidc
 from batchbridge_armada.settings import ArmadaSettings
@@ -35,15 +36,26 @@ class Identity:
         return self._source.get()
 
     def metadata(self, value: str | None) -> Metadata:
-        """What is sent along with a call, with that credential."""
+        """What is sent along with a call, with that credential; ConfigError if it cannot be."""
         if self._user:
             pair = b64encode(f"{self._user}:{value or ''}".encode()).decode()
             return (("authorization", f"basic {pair}"),)
-        return (("authorization", f"Bearer {value}"),) if value else ()
+        return (("authorization", f"Bearer {_sendable(value)}"),) if value else ()
 
     def refused(self, value: str | None) -> bool:
         """The server did not accept `value`: whether another call may have more success."""
         return self._source.refused(value)
+
+
+def _sendable(token: str) -> str:
+    """The token. gRPC would only say that metadata is invalid, and not which."""
+    if not (token.isascii() and token.isprintable()):
+        raise ConfigError(
+            "the token cannot be sent: it has a line's end, or another character that is no"
+            " printable ASCII",
+            remedy="check what gives the token: it must be the token alone",
+        )
+    return token
 
 
 def _source(settings: ArmadaSettings) -> Source:

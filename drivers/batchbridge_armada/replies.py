@@ -25,6 +25,7 @@ UNTRUSTED = (
     "ssl handshake",
     "tls handshake",
     "hostname verification",
+    "security handshaker",  # a file of ours is no certificate, or no key of it
 )
 NOT_STARTED = ("is waiting to start", "containercreating", "podinitializing")
 

@@ -86,6 +86,15 @@ def test_a_refused_stream_is_an_auth_error_and_the_next_has_another_token(armada
             until(lambda: next(batches).observations)
 
 
+@pytest.mark.parametrize("token", ["first\nsecond", "schlüssel", "a\0b"])
+def test_a_token_that_cannot_be_sent_is_not_shown(armada, token):
+    with reached(armada, token=token) as driver, pytest.raises(ConfigError) as caught:
+        accepted(driver)
+    assert "printable ASCII" in str(caught.value)
+    assert token not in str(caught.value) + caught.value.remedy
+    assert not armada.calls
+
+
 # -- encryption -----------------------------------------------------------------------------------
 
 
@@ -171,3 +180,12 @@ def test_a_certificate_that_cannot_be_read(armada, tmp_path):
         pytest.raises(ConfigError, match="cannot be read"),
     ):
         accepted(driver)
+
+
+@pytest.mark.parametrize("settings", [("ca_cert",), ("client_cert", "client_key")])
+def test_a_file_that_is_no_certificate(armada, tmp_path, settings):
+    (tmp_path / "file").write_text("no certificate")
+    given = dict.fromkeys(settings, str(tmp_path / "file"))
+    with reached(armada, tls="on", **given) as driver, pytest.raises(AuthError) as caught:
+        accepted(driver)
+    assert settings[0] in caught.value.remedy

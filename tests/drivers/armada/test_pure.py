@@ -153,6 +153,7 @@ class Failure(grpc.RpcError, grpc.Call):
     [
         ("UNAVAILABLE", "failed to connect to all addresses", TransportError),
         ("UNAVAILABLE", "Ssl handshake failed: CERTIFICATE_VERIFY_FAILED", AuthError),
+        ("UNAVAILABLE", "Failed to create security handshaker.", AuthError),
         ("DEADLINE_EXCEEDED", "Deadline Exceeded", TransportError),
         ("INTERNAL", "Failed to send events to Pulsar", TransportError),
         ("UNKNOWN", "failed to connect to `host=localhost`", TransportError),

@@ -230,8 +230,8 @@ def check_password(config: Block) -> None:
     """SpecError where a password for a registry would stand in the job, for all who may read it."""
     auth = config.get("auth") or {}
     for one in auth if isinstance(auth, list) else [auth]:
-        password = one.get("password")
-        if password and not _FILLED_IN.fullmatch(password):
+        password = one.get("password") if isinstance(one, Mapping) else None
+        if password and not _FILLED_IN.fullmatch(str(password)):
             raise SpecError(
                 "config: auth.password would stand in the job, for everybody to read",
                 path="options.config",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 
@@ -23,8 +23,41 @@ WHOLE = "Disconnect"
 EITHER = {"CPU": "Cores", "Cores": "CPU"}
 """Resources of which a job names one."""
 
+FREE = ("Config", "Env", "Meta")
+"""What is the user's own throughout, and may say that something is empty."""
+
 NAMES = ("ID", "Name", "Type", "Count")
 """What is ours by nature, and nobody need be told of."""
+
+
+class _Task(TypedDict, total=False):
+    Name: str
+    Driver: str
+    Config: Block
+    Env: Block
+    Constraints: list[Block]
+    Affinities: list[Block]
+    Templates: list[Block]
+    VolumeMounts: list[Block]
+    Resources: Block
+
+
+class _Group(TypedDict, total=False):
+    Constraints: list[Block]
+    Affinities: list[Block]
+    Spreads: list[Block]
+    Tasks: list[_Task]
+
+
+class _Job(TypedDict, total=False):
+    """What is read of a template, or laid under ours."""
+
+    Type: str
+    Meta: Block
+    Constraints: list[Block]
+    Affinities: list[Block]
+    Spreads: list[Block]
+    TaskGroups: list[_Group]
 
 
 def decoded(text: str) -> Block | None:
@@ -42,7 +75,7 @@ def base(parsed: Mapping[str, Any]) -> Block:
 
     SpecError where it is something else than one batch job of one group.
     """
-    job = _said(parsed.get("Job", parsed))
+    job = _checked(_said(parsed.get("Job", parsed)))
     if job.get("Type", "batch") != "batch" or job.keys() & {"Periodic", "ParameterizedJob"}:
         raise _refused("is not a plain batch job", 'say type = "batch", and nothing of when')
     groups = job.get("TaskGroups") or [{}]
@@ -109,15 +142,34 @@ def _main(tasks: list[Block]) -> Block:
 def _tasks(tasks: list[Block]) -> list[Block]:
     if len(tasks) == 1:
         return [{**tasks[0], "Name": TASK}]
-    if not any(task.get("Name") == TASK for task in tasks):
+    names = [task.get("Name") for task in tasks]
+    if names.count(TASK) != 1 or None in names:
         raise _refused("has several tasks", f"call the one that runs the command {TASK!r}")
     return tasks
 
 
+def _checked(job: Any) -> Block:
+    """A job as Nomad's API writes it; its other forms would be ignored unheard."""
+    as_run = "write it in HCL, or as nomad job run -output does"
+    try:
+        msgspec.convert(job, _Job)
+    except msgspec.ValidationError as error:
+        raise _refused(f"is no job of Nomad's API: {error}", as_run) from error
+    groups = job.get("TaskGroups", [])
+    tasks = [task for group in groups for task in group.get("Tasks", [])]
+    for part in (job, *groups, *tasks):
+        odd = next((name for name in part if not name[:1].isupper()), None)
+        if odd is not None:
+            raise _refused(f"says {odd!r}, which Nomad's API does not", as_run)
+    whole: Block = job
+    return whole
+
+
 def _said(value: Any) -> Any:
-    """Without what says nothing: parsed HCL writes null for all that is not there."""
+    """Without what says nothing: parsed HCL writes null, or "", for all that is not there."""
     if isinstance(value, Mapping):
-        return {key: _said(inner) for key, inner in value.items() if inner is not None}
+        given = {key: inner for key, inner in value.items() if inner not in (None, "")}
+        return {key: inner if key in FREE else _said(inner) for key, inner in given.items()}
     return [_said(inner) for inner in value] if isinstance(value, list) else value
 
 

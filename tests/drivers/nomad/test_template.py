@@ -163,6 +163,16 @@ def test_what_gave_way_is_named():
         {"ParameterizedJob": {}},
         {"TaskGroups": [{}, {}]},
         {"TaskGroups": [{"Tasks": [{"Name": "a"}, {"Name": "b"}]}]},
+        {"TaskGroups": [{"Tasks": [{"Name": "main"}, {"Driver": "exec"}]}]},
+        {"TaskGroups": [{"Tasks": [{"Name": "main"}, {"Name": "main"}]}]},
+        {"TaskGroups": ["x"]},
+        {"TaskGroups": {"x": {}}},
+        {"TaskGroups": [{"Tasks": [None]}]},
+        {"TaskGroups": [{"Tasks": [{"Constraints": {}}]}]},
+        {"TaskGroups": [{"tasks": []}]},
+        {"TaskGroups": [{"Tasks": [{"driver": "exec"}]}]},
+        {"Meta": "x"},
+        {"priority": 30},
     ],
 )
 def test_what_is_not_one_batch_job_is_refused(fields):
@@ -170,6 +180,25 @@ def test_what_is_not_one_batch_job_is_refused(fields):
         base(**fields)
     assert caught.value.path == "options.template"
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "parsed",
+    [{"Job": []}, {"Job": None}, {"job": {"x": {"type": "batch"}}}, {"job": [{"x": {}}]}],
+)
+def test_what_has_another_form_than_that_of_the_api_is_refused(parsed):
+    with pytest.raises(SpecError, match=r"options\.template") as caught:
+        template.base(parsed)
+    assert "nomad job run -output" in caught.value.remedy
+
+
+def test_what_parsed_hcl_writes_for_nothing_gives_way_unheard():
+    """An agent's parser says ``"KillSignal": ""`` of every task; an empty value is the user's."""
+    below = base(TaskGroups=[{"Tasks": [{"KillSignal": "", "User": None, "Env": {"SITE": ""}}]}])
+    made = laid(below)
+    assert template.main_task(made)["Env"] == {"SITE": ""}
+    assert "KillSignal" not in template.main_task(below)
+    assert not [one for one in template.overridden(below, made) if "KillSignal" in one]
 
 
 def test_a_template_is_json_or_hcl():

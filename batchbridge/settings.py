@@ -104,7 +104,7 @@ class Config:
         """Read the files; ConfigError with file and line for what is wrong in them."""
         variables = dict(os.environ if env is None else env)
         named = [Path(p) for p in variables.get("BATCHBRIDGE_CONFIG", "").split(os.pathsep) if p]
-        files = configfiles.load(cwd or Path.cwd(), named, user or user_file(), site)
+        files = configfiles.load(cwd or _cwd(), named, user or user_file(), site)
         config = cls(Layers(files, variables))
         config._check_profiles()
         return config
@@ -296,6 +296,14 @@ def user_file() -> Path:
     from platformdirs import user_config_path  # here, for a fast start of the command line
 
     return user_config_path("batchbridge") / "config.toml"
+
+
+def _cwd() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        problem = "the working directory is not there any more"
+        raise ConfigError(problem, remedy="cd to one that is") from None
 
 
 def _check_names(backend: str, known: Iterable[FieldHelp], overrides: Mapping[str, Any]) -> None:

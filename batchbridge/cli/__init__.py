@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from io import TextIOWrapper
 from typing import Any, Final
 
 import click
@@ -136,4 +137,15 @@ def cli(ctx: click.Context, debug: bool) -> None:
 
 def main() -> None:
     """The entry point."""
+    _make_streams_usable()
     cli(prog_name="batchbridge")
+
+
+def _make_streams_usable() -> None:
+    """Where one is closed, nothing is read or shown; what cannot be written is shown as ``?``."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")

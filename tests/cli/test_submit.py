@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 from dataclasses import fields
@@ -205,6 +207,38 @@ def test_a_reader_that_goes_away_ends_it_quietly():
     assert "Traceback" not in told
     ref = told.split()[2]
     subprocess.run([sys.executable, "-m", "batchbridge", "cancel", ref], check=True)
+
+
+def shell(line):
+    """The line run by a shell, where $BB is the command line."""
+    env = {**os.environ, "BB": f"{shlex.quote(sys.executable)} -m batchbridge"}
+    return subprocess.run(["sh", "-c", line], env=env, capture_output=True, timeout=60)
+
+
+def test_with_its_output_closed_it_does_what_was_asked(bb):
+    result = shell("$BB submit --name mine --follow --command 'echo seen; exit 3' >&-")
+    assert (result.returncode, result.stdout) == (3, b"")
+    assert b"FAILED" in result.stderr
+    assert bb("logs", "mine").stdout == "seen\n"
+    assert shell("$BB watch mine --json >&- 2>&-").returncode == 3
+
+
+def test_with_its_input_closed_nobody_is_asked(bb):
+    refs = [bb.submit("--", "sleep", "600") for _ in range(2)]
+    result = shell(f"$BB cancel {' '.join(refs)} <&-")
+    assert (result.returncode, result.stderr) == (0, b"note: asked to cancel 2\n")
+
+
+def test_where_the_terminal_lacks_a_character_it_is_replaced(bb):
+    bb.ended("--", "true")
+    result = shell("PYTHONIOENCODING=latin-1 $BB explain true")
+    assert result.returncode == 0
+    assert b"\n  ? directory: " in result.stdout
+
+
+def test_a_directory_that_was_removed_is_told(bb, world):
+    (world / "here").rmdir()
+    assert "the working directory is not there any more" in bb("submit", "x", code=2).stderr
 
 
 def test_as_json_a_submit_is_a_job_and_a_wait_ends_with_its_last_state(bb):

@@ -318,11 +318,10 @@ def _at_hand(driver: BatchDriver[Any]) -> Resolved:
 
 
 def _slices(asked: Iterator[Asked]) -> Iterator[list[Asked]]:
-    """What follows the first slice: each as long as all before it."""
+    """What follows the first slice: each is prepared while a shorter one is on its way."""
     size = FIRST
-    while part := list(islice(asked, size)):
+    while part := list(islice(asked, size := min(3 * size, SLICE))):
         yield part
-        size = min(2 * size, SLICE)
 
 
 def _all_or_none(asked: Sequence[Asked]) -> Sequence[Asked]:

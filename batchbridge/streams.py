@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from math import inf
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from batchbridge.errors import TransportError
 
 A = TypeVar("A")
+E = TypeVar("E", bound=BaseException)
 T = TypeVar("T")
 
 HEARTBEAT = 1.0
@@ -121,13 +122,14 @@ def merged(
     finally:
         stop.set()
         _let_go(threads, told)
-    for problem in sorted(problems, key=_certain):
-        raise problem
+    if problems:
+        raise foremost(problems)
 
 
-def _certain(problem: BaseException) -> bool:
-    """Whether nothing has come of the call that raised this."""
-    return not (isinstance(problem, TransportError) and problem.sent)
+def foremost(problems: Sequence[E]) -> E:
+    """Of what several calls raised, what is to be raised: the first that leaves doubt, if any."""
+    in_doubt = (p for p in problems if isinstance(p, TransportError) and p.sent)
+    return next(in_doubt, problems[0])
 
 
 def _let_go(threads: Iterable[threading.Thread], told: queue.Queue[Any]) -> None:

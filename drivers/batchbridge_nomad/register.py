@@ -9,7 +9,7 @@ from functools import partial
 
 from batchbridge.errors import BatchBridgeError, KeyConflict, SpecError, TransportError
 from batchbridge.model import Receipt, Submission
-from batchbridge.streams import mapped
+from batchbridge.streams import foremost, mapped
 from batchbridge_nomad.api import Api
 from batchbridge_nomad.jobs import digest
 from batchbridge_nomad.plan import Plan, Planner
@@ -49,8 +49,8 @@ class Registrar:
             else:
                 yield _refused(plan, answer)
         yield from self.refused
-        for problem in self.problems:
-            raise problem
+        if self.problems:
+            raise foremost(self.problems)
         yield from mapped(lambda work: work(), self.longer, workers=CALLS)
 
     def _short(self, submissions: Iterable[Submission]) -> Iterator[Plan]:

@@ -23,8 +23,9 @@ WHOLE = "Disconnect"
 EITHER = {"CPU": "Cores", "Cores": "CPU"}
 """Resources of which a job names one."""
 
-FREE = ("Config", "Env", "Meta")
-"""What is the user's own throughout, and may say that something is empty."""
+UNSAID = ""
+"""What parsed HCL, or a job that is shown, has for some of what was not said. It is kept: where
+Nomad tells empty from absent, only so the rest of that job means what it did."""
 
 NAMES = ("ID", "Name", "Type", "Count")
 """What is ours by nature, and nobody need be told of."""
@@ -124,7 +125,7 @@ def overridden(below: Any, above: Any, path: str = "job") -> Iterator[str]:
         yield from overridden(below[0], above[0], f"{path}[0]")
     elif name == "Tasks":
         yield from overridden(_main(below), _main(above), f"{path}[{TASK}]")
-    elif below != above and name not in ADDED:
+    elif below not in (above, UNSAID) and name not in ADDED:
         yield path
 
 
@@ -166,10 +167,9 @@ def _checked(job: Any) -> Block:
 
 
 def _said(value: Any) -> Any:
-    """Without what says nothing: parsed HCL writes null, or "", for all that is not there."""
+    """Without what says nothing: parsed HCL writes null for all that is not there."""
     if isinstance(value, Mapping):
-        given = {key: inner for key, inner in value.items() if inner not in (None, "")}
-        return {key: inner if key in FREE else _said(inner) for key, inner in given.items()}
+        return {key: _said(inner) for key, inner in value.items() if inner is not None}
     return [_said(inner) for inner in value] if isinstance(value, list) else value
 
 

@@ -192,12 +192,16 @@ def test_what_has_another_form_than_that_of_the_api_is_refused(parsed):
     assert "nomad job run -output" in caught.value.remedy
 
 
-def test_what_parsed_hcl_writes_for_nothing_gives_way_unheard():
-    """An agent's parser says ``"KillSignal": ""`` of every task; an empty value is the user's."""
-    below = base(TaskGroups=[{"Tasks": [{"KillSignal": "", "User": None, "Env": {"SITE": ""}}]}])
+def test_what_is_empty_in_a_job_gives_way_unheard_and_is_kept_otherwise():
+    """An agent's parser says ``"KillSignal": ""`` of every task. A job that Nomad shows has an
+    update block in which no more than an empty HealthCheck says that there is none."""
+    update = {"HealthCheck": "", "MaxParallel": 0}
+    tasks = [{"KillSignal": "", "User": None, "Env": {"SITE": ""}}]
+    below = base(Update=update, TaskGroups=[{"Tasks": tasks}])
     made = laid(below)
-    assert template.main_task(made)["Env"] == {"SITE": ""}
-    assert "KillSignal" not in template.main_task(below)
+    main = template.main_task(made)
+    assert (main["KillSignal"], main["Env"]) == ("SIGTERM", {"SITE": ""})
+    assert made["Update"] == update
     assert not [one for one in template.overridden(below, made) if "KillSignal" in one]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -104,6 +104,12 @@ def job(submission: Submission, options: NomadOptions, site: Site, below: Block)
         Spreads=spreads(options.spreads),
         TaskGroups=[group(submission, options, site, below)],
     )
+
+
+def unused(spec: JobSpec, options: NomadOptions) -> Iterator[str]:
+    """What is said to no effect, as sentences; a profile may say it for jobs of another kind."""
+    if (options.device != NomadOptions().device or options.device_constraints) and not spec.gpu:
+        yield "device and device_constraints say which; without gpu the job is given no device"
 
 
 def meta(submission: Submission) -> dict[str, str]:
@@ -214,11 +220,21 @@ def config(spec: JobSpec, options: NomadOptions, driver: str, below: Block) -> B
     """The task driver's configuration: the user's, under what starts the script."""
     run = f"${{NOMAD_TASK_DIR}}/{PLACE.rpartition('/')[2]}"
     if driver not in CONTAINERS:
+        _check_shm(options, driver)
         return {**options.config, "command": "/bin/sh", "args": [run]}
     init = below.get("Config", {}).get("init", True)
     starts = {"entrypoint": ["/bin/sh"], "args": [run]}
     asked = _given(image=spec.image, shm_size=_shm_size(options.shm_size, driver))
     return {"init": init, **options.config, **asked, **starts}
+
+
+def _check_shm(options: NomadOptions, driver: str) -> None:
+    if options.shm_size is not None:
+        raise SpecError(
+            f"shm_size: the task driver {driver} has none",
+            path="options.shm_size",
+            remedy="leave it out, or use driver=docker",
+        )
 
 
 def _shm_size(size: int | None, driver: str) -> int | str | None:

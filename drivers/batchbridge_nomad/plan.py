@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from batchbridge.errors import SpecError
@@ -58,7 +59,8 @@ class Planner:
         site = jobspec.Site(place.namespace, place.region, self._settings.mhz_per_core)
         base = self._base(place, options.template)
         made = jobspec.payload(submission, options, site, base)
-        return Plan(submission, scope, place, made, tuple(template.notes(base or {}, made["Job"])))
+        told = template.notes(base or {}, made["Job"]), jobspec.unused(submission.spec, options)
+        return Plan(submission, scope, place, made, tuple(chain(*told)))
 
     def _base(self, place: Place, option: str) -> Block | None:
         """The job of a template, read and parsed once while its text stays the same."""

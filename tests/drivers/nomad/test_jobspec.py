@@ -141,6 +141,13 @@ def test_an_image_and_a_task_driver_that_do_not_go_together(asked):
     assert caught.value.remedy
 
 
+@pytest.mark.parametrize("driver", ["exec", "raw_exec"])
+def test_shared_memory_of_a_task_driver_that_has_none_is_refused(driver):
+    with pytest.raises(SpecError, match=driver) as caught:
+        task(options={"driver": driver, "shm_size": "64M"})
+    assert caught.value.path == "options.shm_size"
+
+
 def test_a_containers_own_configuration_is_passed_through_under_ours():
     config = {"auth": {"username": "u"}, "init": False, "image": "other"}
     made = task(image="debian:12", options={"config": config, "shm_size": "64M"})["Config"]

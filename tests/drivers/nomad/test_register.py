@@ -63,6 +63,14 @@ def test_what_of_a_template_does_not_stand_is_told(httpserver, driver):
     assert "job.TaskGroups[0].RestartPolicy.Attempts" in note
 
 
+@pytest.mark.parametrize(("gpu", "notes"), [(None, 1), (1, 0)])
+def test_a_kind_of_device_without_a_number_is_told(httpserver, driver, gpu, notes):
+    """And not refused: a profile names the kind for all its jobs, those without devices too."""
+    httpserver.expect_request("/v1/jobs").respond_with_json({})
+    (receipt,) = driver.submit([submission(options={"device": "nvidia/gpu"}, gpu=gpu)])
+    assert [("without gpu" in note) for note in receipt.notes] == [True] * notes
+
+
 @pytest.mark.parametrize("forwarded", ["", "rpc error: "])
 @pytest.mark.parametrize(("spec", "kind"), [({}, type(None)), ({"cpu": 2}, KeyConflict)])
 def test_a_key_that_is_known_is_its_job_or_a_conflict(httpserver, driver, spec, kind, forwarded):

@@ -17,7 +17,7 @@ from typing import Any
 from batchbridge.errors import SpecError
 from batchbridge.model import JobSpec, Submission
 from batchbridge_nomad import secrets
-from batchbridge_nomad.script import PLACE, script, template, unsafe
+from batchbridge_nomad.script import PLACE, check_names, script, template, unsafe
 from batchbridge_nomad.settings import Affinity, Constraint, NomadOptions, Spread, Volume
 from batchbridge_nomad.template import Block, main_task, over
 from batchbridge_nomad.wire import TASK
@@ -82,6 +82,7 @@ def payload(
     """
     ours = job(submission, options, site, main_task(base or {}))
     whole = over(over(DEFAULTS, base), ours) if base else over(DEFAULTS, ours)
+    check_names([*submission.spec.env, *main_task(whole).get("Env", {})])
     check_password(main_task(whole)["Config"])
     return {"EnforceIndex": True, "JobModifyIndex": 0, "Job": whole}
 
@@ -171,6 +172,7 @@ def task(submission: Submission, options: NomadOptions, site: Site, below: Block
 def _hidden(submission: Submission, options: NomadOptions) -> list[Block]:
     """What fills in the values that stand in no job. SpecError where a name has two sources."""
     own, spec = submission.secrets, submission.spec
+    check_names([*own, *options.variables, *options.vault])
     _each_once(own, options.variables, options.vault, spec.env)
     return [
         *([secrets.own(job_id(submission.key), own)] if own else []),

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
+from batchbridge.errors import SpecError
 from batchbridge.model import Submission
 from batchbridge.uploads import unpack_script
 
 PLACE = "local/run.sh"
 """Where the script lies in the task's directory."""
+
+RELIED_ON = ("NOMAD_TASK_DIR", "NOMAD_ALLOC_DIR", "NOMAD_TASK_NAME")
+"""The variables of Nomad's by which it is found, and finds its way."""
 
 WORK = '"$NOMAD_TASK_DIR/work"'
 """The working directory of a command that neither an image nor the user gives one."""
@@ -65,6 +69,13 @@ def _become(submission: Submission) -> str:
     missing = "echo 'batchbridge: a time limit needs timeout(1) here' >&2; exit 125"
     check = f"command -v timeout >/dev/null || {{ {missing}; }}"
     return f"{check}\nexec timeout -k {KILL_AFTER} {math.ceil(limit)} {command}"
+
+
+def check_names(names: Iterable[str]) -> None:
+    """SpecError where a variable among them is one of RELIED_ON: the script would be lost."""
+    taken = sorted({*RELIED_ON}.intersection(names))
+    if taken:
+        raise SpecError(f"{', '.join(taken)}: Nomad sets it, and nobody else may", path="env")
 
 
 def unsafe(env: Mapping[str, str]) -> dict[str, str]:

@@ -173,7 +173,8 @@ class NomadOptions:
     shm_size: Size | None = setting(None, help="size of /dev/shm, in containers")
     kill_timeout: Duration | None = setting(
         None,
-        help="time between SIGTERM and SIGKILL; 10 s unless a template says otherwise",
+        help="time between SIGTERM and SIGKILL, up to a client's limit; 10 s unless a template "
+        "says otherwise",
         inert=True,
     )
     lost_after: Duration = setting(
@@ -185,6 +186,8 @@ class NomadOptions:
     def __post_init__(self) -> None:
         if self.cores is not None and self.cpu_mhz is not None:
             raise ValueError("cores and cpu_mhz exclude each other")
+        if any(asked is not None and asked < 1 for asked in (self.cores, self.cpu_mhz)):
+            raise ValueError("cores and cpu_mhz must be at least 1")
         if self.priority is not None and not 1 <= self.priority <= 100:
             raise ValueError("priority must be 1 to 100")
         for name, source in [*self.variables.items(), *self.vault.items()]:

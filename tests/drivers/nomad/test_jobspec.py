@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -266,7 +267,14 @@ def test_a_device_with_what_it_must_have():
 
 
 @pytest.mark.parametrize(
-    "options", [{"cores": 1, "cpu_mhz": 1}, {"priority": 101}, {"constraints": [{"value": "x"}]}]
+    "options",
+    [
+        {"cores": 1, "cpu_mhz": 1},
+        {"cores": 0},
+        {"cpu_mhz": -1},
+        {"priority": 101},
+        {"constraints": [{"value": "x"}]},
+    ],
 )
 def test_options_that_cannot_be_meant(options):
     with pytest.raises(SpecError):
@@ -311,6 +319,27 @@ def test_a_secret_is_named_and_not_shown():
     assert "TOKEN" in shown
     assert "hidden" not in shown
     assert "TOKEN" not in task(secrets=["TOKEN"]).get("Env", {})
+
+
+@pytest.mark.parametrize("name", script.RELIED_ON)
+def test_a_variable_by_which_the_script_finds_its_way_is_nomads_alone(name):
+    below = {"TaskGroups": [{"Tasks": [{"Name": "main", "Env": {name: "x"}}]}]}
+    for given, base in [
+        (submission(env={name: "x"}), None),
+        (submission(env={name: "${x}"}), None),
+        (submission(secrets=[name]), None),
+        (submission(options={"variables": {name: "a#b"}}), None),
+        (submission(), below),
+    ]:
+        options = options_from(NomadOptions, given.spec.options)
+        with pytest.raises(SpecError, match=name):
+            jobspec.payload(given, options, SITE, base)
+
+
+def test_every_variable_of_nomads_that_the_script_reads_is_its_alone():
+    (block,) = task(image="x", timeout=5)["Templates"]
+    text = block["EmbeddedTmpl"] + str(task()["Config"]) + script.WORK
+    assert {*re.findall(r"NOMAD_[A-Z_]+", text)} == {*script.RELIED_ON}
 
 
 def test_nomad_reads_nothing_in_the_script():

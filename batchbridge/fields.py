@@ -26,7 +26,7 @@ from typing import (
 import msgspec
 
 from batchbridge.errors import SpecError
-from batchbridge.model import convert, read_size, read_time, suggestion
+from batchbridge.model import check_text, convert, read_size, read_time, suggestion
 
 T = TypeVar("T")
 
@@ -78,6 +78,8 @@ def read(field: FieldHelp, value: Any, *, path: str = "") -> Any:
     (the field's name, if empty), never a secret's value.
     """
     path = path or field.name
+    if isinstance(value, str):
+        check_text(path, value)
     marked = _MARKS.get(_mark(field.kind))
     if marked:
         return value if value is None else marked(path, value)

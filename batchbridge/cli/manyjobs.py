@@ -16,6 +16,9 @@ from batchbridge.errors import SpecError, UsageError
 INDEX: Final = "BATCHBRIDGE_INDEX"
 """The variable that tells a job of an array its index."""
 
+MOST: Final = 1_000_000
+"""Indexes of the largest array: it is held whole while it is submitted."""
+
 Form = Mapping[str, Any]
 
 
@@ -38,14 +41,17 @@ class Array:
     @classmethod
     def parse(cls, text: str) -> Array:
         """The array that `text` writes; SpecError if it writes none."""
-        match = re.fullmatch(r"(\d+)-(\d+)(?:%(\d+))?", text)
+        match = re.fullmatch(r"(\d{1,18})-(\d{1,18})(?:%(\d{1,18}))?", text)
         bound = int(match[3]) if match and match[3] else None
         if not match or int(match[1]) > int(match[2]) or bound == 0:
             raise SpecError(
                 f"array: {text!r} is none, such as 0-499, or 0-499%20 for at most 20 at once",
                 path="array",
             )
-        return cls(range(int(match[1]), int(match[2]) + 1), bound)
+        indexes = range(int(match[1]), int(match[2]) + 1)
+        if len(indexes) > MOST:
+            raise SpecError(f"array: {text} has more than {MOST} indexes", path="array")
+        return cls(indexes, bound)
 
     def items(self, form: Form) -> list[Item]:
         """The job of each index, which its environment and its name tell."""

@@ -21,7 +21,7 @@ from batchbridge.cli.session import EngineCommand, Session
 from batchbridge.errors import BatchBridgeError, NoSuchJob, SpecError, UsageError
 from batchbridge.jobs import Job, refresh
 from batchbridge.journal import Entry, Journal
-from batchbridge.model import JobRef, JobState, read_time
+from batchbridge.model import JobRef, JobState, check_text, read_time
 
 WINDOW: Final = 7 * 86400.0
 """Seconds that are looked back where neither a job set nor --since says how far."""
@@ -190,9 +190,9 @@ def _attach(session: Session, ref: str, entry: Entry | None) -> Job:
 def _expanded(words: Iterable[str]) -> Iterator[str]:
     """The words, with the lines of stdin in the place of ``-``."""
     for word in words:
-        if word.encode(errors="replace").decode() != word:
-            raise SpecError(f"{word!a} is no text, and so no job's name", path="ref")
-        yield from filter(None, (line.strip() for line in sys.stdin)) if word == "-" else (word,)
+        for each in filter(None, map(str.strip, sys.stdin)) if word == "-" else (word,):
+            check_text("JOB", each)
+            yield each
 
 
 def _named(session: Session, wanted: Wanted) -> Found:

@@ -10,7 +10,7 @@ import click
 
 from batchbridge.cli.bulk import Many
 from batchbridge.cli.console import note
-from batchbridge.cli.flags import FIELDS, form_of, job_flags, options_help
+from batchbridge.cli.flags import FIELDS, checked_text, form_of, job_flags, options_help
 from batchbridge.cli.manyjobs import Array, Form, read
 from batchbridge.cli.session import EngineCommand, Session, driver_of
 from batchbridge.cli.watching import Mode, mode_flags
@@ -42,7 +42,12 @@ class SubmitCommand(EngineCommand):
 
 @click.command("submit", cls=SubmitCommand, context_settings={"allow_interspersed_args": False})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[--] [COMMAND]...")
-@click.option("--key", metavar="TEXT", help="The same key again is the same job, not another.")
+@click.option(
+    "--key",
+    metavar="TEXT",
+    callback=checked_text,
+    help="The same key again is the same job, not another.",
+)
 @click.option("--file", "path", metavar="PATH", help="Submit the jobs of a .yaml or .jsonl file.")
 @click.option("--array", metavar="FIRST-LAST[%BOUND]", help="Submit one job for each index.")
 @click.option("--dry-run", is_flag=True, help="Print what would be sent to the engine, as JSON.")

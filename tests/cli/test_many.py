@@ -155,6 +155,19 @@ def test_an_array_is_its_indexes_and_its_bound():
     assert Array.parse("7-7").bound is None
 
 
+def test_the_common_key_is_text(bb):
+    stderr = bb("submit", "--array", "0-1", "--key", "\udcff", "--", "true", code=2).stderr
+    assert stderr == "error: key holds what is not UTF-8\n"
+
+
+def test_an_array_of_more_jobs_than_a_machine_can_hold_is_refused():
+    assert len(Array.parse("1-1000000").indexes) == 1_000_000
+    with pytest.raises(SpecError, match="array: 0-1000000 has more than 1000000 indexes"):
+        Array.parse("0-1000000")
+    with pytest.raises(SpecError, match="is none, such as"):
+        Array.parse(f"0-{'9' * 5000}")
+
+
 def test_flags_are_joined_with_mappings_and_replace_the_rest():
     assert merged({"env": {"A": "1"}, "cpu": 1}, {"env": {"B": "2"}, "cpu": 2, "name": "n"}) == {
         "env": {"A": "1", "B": "2"},

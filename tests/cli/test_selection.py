@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
+
+from batchbridge.cli.selection import _expanded
+from batchbridge.errors import SpecError
 
 from .conftest import until
 
@@ -96,8 +101,11 @@ def test_what_an_engine_cannot_do_is_said_before_it_is_asked(bb, verb):
     bb("cancel", ref)
 
 
-def test_a_word_that_is_no_text_is_wrong_usage(bb):
-    assert "is no text" in bb("status", "\udcff", code=2).stderr
+def test_a_word_that_is_no_text_is_wrong_usage(bb, monkeypatch):
+    assert "JOB holds what is not UTF-8" in bb("status", "\udcff", code=2).stderr
+    monkeypatch.setattr(sys, "stdin", StringIO("\udcff\n"))  # as it is read where LANG is C
+    with pytest.raises(SpecError, match="JOB holds what is not UTF-8"):
+        list(_expanded(["-"]))
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,7 @@ def test_values_are_read_as_the_type_of_their_field(name, given, value):
         ("colour", "green", "'green' is none of red, blue"),
         ("cuont", 1, r"there is no 'cuont'; did you mean 'count'\?"),
         ("derived", 1, "there is no 'derived'"),
+        ("queue", "\udcff", "options.queue holds what is not UTF-8"),
     ],
 )
 def test_what_is_not_valid_is_refused_naming_the_field_and_the_valid_choices(name, given, message):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 
@@ -33,6 +35,24 @@ def test_a_job_is_submitted_again_as_it_was(bb, world, monkeypatch):
     assert again != ref
     assert bb("logs", again).stdout == "hello from here\n"
     assert bb("resubmit", ref, "--wait").stdout.strip() not in (ref, again)
+
+
+def test_it_is_the_job_that_was_accepted_not_the_one_refused_under_its_key(bb):
+    bb("submit", "--key", "k", "--memory", "900000G", "--", "echo", "old", code=125)
+    ref = bb.ended("--key", "k", "--memory", "1M", "--", "echo", "new")
+    again = bb("resubmit", ref, "--wait").stdout.strip()
+    assert bb("logs", again).stdout == "new\n"
+
+
+def test_it_is_submitted_from_a_directory_whose_name_is_no_text(bb, world, monkeypatch):
+    odd = world / os.fsdecode(b"od\xff")
+    odd.mkdir()
+    (odd / "script.sh").write_text("echo there\n")
+    monkeypatch.chdir(odd)
+    ref = bb.ended("--", "sh", "script.sh")
+    monkeypatch.chdir(world)
+    again = bb("resubmit", ref, "--wait").stdout.strip()
+    assert bb("logs", again).stdout == "there\n"
 
 
 def test_it_goes_to_the_engine_that_it_was_at(bb, world):

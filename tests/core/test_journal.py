@@ -98,9 +98,10 @@ def test_a_journal_that_cannot_be_used_warns_once_and_fails_nothing(tmp_path, ca
     assert caplog.text.count("cannot be used") == 1
 
 
-def test_a_key_that_is_no_text_warns_and_fails_nothing(tmp_path, caplog):
+def test_what_is_no_text_warns_and_fails_nothing(tmp_path, caplog):
     journal = Journal(tmp_path / "journal.sqlite3")
-    journal.asked("prod", (), [submission("a", job_set="\udcff")])
+    journal.asked("prod", (), [submission("a")])
+    journal.answered("prod", (), [("a", None, "no file a\udcff")])
     assert journal.entries(job_set="\udcff") == []
     assert caplog.text.count("cannot be used") == 1
 

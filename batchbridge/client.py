@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from batchbridge.errors import (
     SpecError,
     Unsupported,
 )
-from batchbridge.jobs import Engine, Job, able, cancel, check_able
+from batchbridge.jobs import Engine, Job, able, cancel, check_able, why_of
 from batchbridge.journal import Journal
 from batchbridge.model import (
     Cause,
@@ -204,12 +205,14 @@ class Client:
 
     def preempt(self, jobs: Iterable[Job], *, reason: str = "") -> None:
         """Ask that these running jobs give up their places. What becomes of it is observed."""
-        why = reason or f"preempted by {submit.user_name()}"
+        why = why_of("preempted", reason)
         for engine, group in able(jobs, "preempt"):
             engine.driver.preempt([job.ref for job in group], reason=why)
 
     def reprioritise(self, jobs: Iterable[Job], priority: float) -> None:
         """Give these jobs another priority; what the number means is the engine's."""
+        if not math.isfinite(priority):
+            raise SpecError(f"priority {priority} is no number to go by", path="priority")
         for engine, group in able(jobs, "reprioritise"):
             engine.driver.reprioritise([job.ref for job in group], priority)
 
@@ -217,7 +220,7 @@ class Client:
         """Ask for the end of every job of that set in the scope that its jobs have by default."""
         engine = self.engine
         check_able(engine.driver, "cancel_set")
-        why = reason or f"cancelled by {submit.user_name()}"
+        why = why_of("cancelled", reason)
         spec = submit.checked(engine.resolved, {"command": ["true"], "job_set": job_set})
         scope = engine.driver.scope_of(Submission("", spec, job_set, submit.user_name()))
         engine.driver.cancel_set(scope, job_set=job_set, reason=why)

@@ -27,6 +27,7 @@ from batchbridge.model import (
     JobState,
     Scope,
     Stream,
+    check_text,
 )
 from batchbridge.settings import Resolved
 from batchbridge.states import Record
@@ -281,7 +282,7 @@ def refresh(jobs: Iterable[Job]) -> None:
 
 def cancel(jobs: Iterable[Job], *, reason: str = "") -> None:
     """Ask for the end of all these jobs, with one call for each scope."""
-    why = reason or f"cancelled by {submit.user_name()}"
+    why = why_of("cancelled", reason)
     for engine, group in _by_ledger(jobs):
         going = [job for job in group if not job.done()]
         intent = Intent(Cause.CANCELLED, time.time(), message=why)
@@ -289,6 +290,12 @@ def cancel(jobs: Iterable[Job], *, reason: str = "") -> None:
             job._watched.ledger.intend(job.ref.id, intent)
         if going:
             _cancel(engine, going, intent)
+
+
+def why_of(what: str, reason: str) -> str:
+    """The reason that is told the engine: who did `what`, where none is given."""
+    check_text("reason", reason)
+    return reason or f"{what} by {submit.user_name()}"
 
 
 def _cancel(engine: Engine, going: Sequence[Job], intent: Intent) -> None:

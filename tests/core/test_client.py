@@ -584,3 +584,16 @@ def test_what_is_only_listed_is_not_let_go(config):
         assert [job.record.state for job in client.list()] == [S.SUCCEEDED]
         ledger = client.list()[0]._watched.ledger
         assert not ledger.busy
+
+
+def test_a_reason_that_is_no_text_is_refused_before_anything_is_asked(client):
+    job = client.submit(["sleep"])
+    with pytest.raises(SpecError, match="reason holds what is not UTF-8"):
+        job.cancel(reason="\udcff")
+    assert client.driver.calls.cancels == []
+    assert job.record.intent is None
+
+
+def test_a_priority_is_a_number(client):
+    with pytest.raises(SpecError, match="priority nan"):
+        client.reprioritise([client.submit(["sleep"])], float("nan"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,6 +50,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         if above.exists():
             _localdev_s3("down")
             above.rmdir()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hearing() -> None:
+    """Hear the signals that what runs the tests, nohup or a shell's `&`, may have had ignored.
+
+    Here, and not between fork and exec: what runs there in a process with gRPC's threads may die.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, usual)
 
 
 @pytest.fixture(scope="session")

@@ -54,18 +54,6 @@ def eventually(
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def hearing() -> None:
-    """Hear the signals that whoever runs the tests, nohup say, may have had ignored.
-
-    Here, and not between fork and exec: what runs there in a process with gRPC's threads may die.
-    """
-    for number in (signal.SIGHUP, signal.SIGINT):
-        if signal.getsignal(number) is signal.SIG_IGN:
-            usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
-            signal.signal(number, usual)
-
-
 def run_id_of(console: str) -> str:
     """The id of the run that printed this."""
     return re.findall(r"run-id (\d+)", console)[-1]

@@ -21,7 +21,7 @@ from batchbridge.errors import (
     Unsupported,
 )
 from batchbridge.jobs import Engine, Job, able, cancel, check_able, why_of
-from batchbridge.journal import Journal
+from batchbridge.journal import Answer, Journal
 from batchbridge.model import (
     Cause,
     Intent,
@@ -287,7 +287,7 @@ class Client:
     ) -> Iterator[tuple[Submission, Job | BatchBridgeError]]:
         if self._journal:
             self._journal.asked(engine.address, scope, submissions)
-        answers: list[tuple[str, str | None, str | None]] = []
+        answers: list[Answer] = []
         try:
             for submission, receipt in submit.hand_over(engine.driver, submissions):
                 outcome = _outcome(engine, scope, submission, receipt)
@@ -361,14 +361,11 @@ def _outcome(
     return job
 
 
-def _answer(
-    submission: Submission, outcome: Job | BatchBridgeError
-) -> tuple[str, str | None, str | None]:
-    """The journal's line; an unknown outcome stays open."""
+def _answer(submission: Submission, outcome: Job | BatchBridgeError) -> Answer:
+    """What the journal notes of it; an unknown outcome stays open."""
     if isinstance(outcome, Job):
-        return submission.key, str(outcome.ref), None
-    error = None if isinstance(outcome, OutcomeUnknown) else str(outcome)
-    return submission.key, None, error
+        return submission, str(outcome.ref), None
+    return submission, None, None if isinstance(outcome, OutcomeUnknown) else str(outcome)
 
 
 def _bind(outcomes: Sequence[Job | BatchBridgeError]) -> None:

@@ -12,11 +12,11 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from batchbridge.model import Submission
 
@@ -31,8 +31,13 @@ CREATE TABLE IF NOT EXISTS submissions (
 )
 """
 
+_REFUSED: Final = "ref IS NULL AND error IS NOT NULL"
+
 _UNUSABLE: Final = (sqlite3.Error, OSError, ValueError)
 """The file cannot be reached or is damaged, or a value is no text (a ValueError)."""
+
+Answer: TypeAlias = tuple[Submission, str | None, str | None]
+"""A submission with its reference, or why it was refused; with neither its outcome is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,35 +69,44 @@ class Journal:
         self._warned = False
 
     def asked(self, engine: str, scope: Sequence[str], submissions: Iterable[Submission]) -> None:
-        """Note these submissions before the engine is asked."""
-        where, cwd = json.dumps(scope), _cwd()
-        rows = [
-            (engine, where, s.key, s.spec.name, s.job_set, _spec(s), cwd, time.time())
-            for s in submissions
-        ]
+        """Note these submissions before the engine is asked.
+
+        A submit that is open keeps its own spec when its key is used for another: it is the one
+        that has to be settled. One that was refused is replaced.
+        """
+        asked_at = {"asked_at": time.time()}
         self._write(
             "INSERT INTO submissions (engine, scope, key, name, job_set, spec, cwd, asked_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            " VALUES (:engine, :scope, :key, :name, :job_set, :spec, :cwd, :asked_at)"
             " ON CONFLICT DO UPDATE SET asked_at = excluded.asked_at, error = NULL,"
-            " name = iif(ref IS NULL, excluded.name, name),"  # what was refused is another's now
-            " job_set = iif(ref IS NULL, excluded.job_set, job_set),"
-            " spec = iif(ref IS NULL, excluded.spec, spec),"
-            " cwd = iif(ref IS NULL, excluded.cwd, cwd)",
-            rows,
+            f" name = iif({_REFUSED}, excluded.name, name),"
+            f" job_set = iif({_REFUSED}, excluded.job_set, job_set),"
+            f" spec = iif({_REFUSED}, excluded.spec, spec),"
+            f" cwd = iif({_REFUSED}, excluded.cwd, cwd)",
+            [row | asked_at for row in _rows(engine, scope, submissions)],
         )
 
-    def answered(
-        self,
-        engine: str,
-        scope: Sequence[str],
-        answers: Iterable[tuple[str, str | None, str | None]],
-    ) -> None:
-        """Note what came of them: ``(key, ref, error)``."""
-        where = json.dumps(scope)
+    def answered(self, engine: str, scope: Sequence[str], answers: Sequence[Answer]) -> None:
+        """Note what came of them; one whose outcome is unknown stays open.
+
+        A refusal closes the submit of that very spec: of an open one with the same key and another
+        spec it says nothing.
+        """
+        rows = _rows(engine, scope, (submission for submission, _, _ in answers))
+        told = [
+            row | {"ref": ref, "error": error}
+            for row, (_, ref, error) in zip(rows, answers, strict=True)
+        ]
+        one = " WHERE engine = :engine AND scope = :scope AND key = :key"
         self._write(
-            "UPDATE submissions SET ref = COALESCE(?, ref), error = ?"
-            " WHERE engine = ? AND scope = ? AND key = ?",
-            [(ref, error, engine, where, key) for key, ref, error in answers],
+            "UPDATE submissions SET ref = :ref, error = NULL,"
+            " name = :name, job_set = :job_set, spec = :spec, cwd = :cwd"
+            f"{one} AND ref IS NOT :ref",
+            [row for row in told if row["ref"] is not None],
+        )
+        self._write(
+            f"UPDATE submissions SET error = :error{one} AND (ref IS NOT NULL OR spec = :spec)",
+            [row for row in told if row["error"] is not None],
         )
 
     def entries(
@@ -132,7 +146,9 @@ class Journal:
             self._warn(error)
             return []
 
-    def _write(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
+    def _write(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        if not rows:
+            return
         try:
             with self._lock, self._database() as database, database:
                 database.executemany(statement, rows)
@@ -164,8 +180,19 @@ def default_path() -> Path:
     return Path(named or platformdirs.user_state_dir("batchbridge")) / "journal.sqlite3"
 
 
-def _spec(submission: Submission) -> str:
-    return json.dumps(submission.spec.to_json())
+def _rows(
+    engine: str, scope: Sequence[str], submissions: Iterable[Submission]
+) -> Iterator[dict[str, Any]]:
+    """The columns that the submitter knows."""
+    shared = {"engine": engine, "scope": json.dumps(scope), "cwd": _cwd()}
+    for submission in submissions:
+        spec = submission.spec
+        yield shared | {
+            "key": submission.key,
+            "name": spec.name,
+            "job_set": submission.job_set,
+            "spec": json.dumps(spec.to_json()),
+        }
 
 
 def _entry(row: Sequence[Any]) -> Entry:

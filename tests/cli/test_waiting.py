@@ -10,7 +10,7 @@ import pytest
 from batchbridge import registry
 from batchbridge.cli import following
 from batchbridge.driver import Capabilities
-from batchbridge.errors import AuthError, TransportError
+from batchbridge.errors import AuthError, KeyConflict, TransportError
 from batchbridge.model import Explanation, JobState, LogPage, Receipt, Seen
 from tests.core.fakes import Fake
 
@@ -117,6 +117,18 @@ def test_where_a_key_is_one_job_a_command_settles_a_lost_answer(bb, engine, monk
     assert set(engine.sent) == {"k"}
     assert "unknown" not in bb("list").stderr
     assert bb.json("list")[0]["job_set"] == "s"
+
+
+@pytest.mark.parametrize("engine", [Repeatable], indirect=True)
+def test_another_job_refused_under_its_key_leaves_a_lost_answer_open(bb, engine, monkeypatch):
+    def taken(self, submissions):
+        return (Receipt(one.key, error=KeyConflict("another's")) for one in submissions)
+
+    monkeypatch.setattr(engine, "lost", True)
+    bb("submit", "--backend", "fake", "--key", "k", "--name", "n", "--", "true", code=125)
+    monkeypatch.setattr(engine, "submit", taken)
+    bb("submit", "--backend", "fake", "--key", "k", "--name", "other", "--", "false", code=125)
+    assert "n (k) at fake://fake: outcome unknown" in bb("list").stderr
 
 
 def test_an_outage_is_told_once_and_waited_out(bb, engine, monkeypatch):

@@ -5,6 +5,8 @@ import stat
 import threading
 from pathlib import Path
 
+import pytest
+
 from batchbridge.journal import Journal
 from batchbridge.model import JobSpec, Secret, Submission
 
@@ -16,9 +18,11 @@ def submission(key: str, job_set: str = "set", command: str = "true") -> Submiss
 
 def test_a_submission_is_open_until_its_answer(tmp_path):
     journal = Journal(tmp_path / "state" / "journal.sqlite3")
-    journal.asked("prod", ("team",), [submission("a"), submission("b"), submission("c")])
+    a, b, c = (submission(key) for key in "abc")
+    journal.asked("prod", ("team",), [a, b, c])
     assert [entry.unknown for entry in journal.entries()] == [True] * 3
-    journal.answered("prod", ("team",), [("a", "nomad://prod/team/a", None), ("b", None, "no")])
+    answers = [(a, "nomad://prod/team/a", None), (b, None, "no"), (c, None, None)]
+    journal.answered("prod", ("team",), answers)
     found = {entry.key: entry for entry in journal.entries()}
     assert [found[key].unknown for key in "abc"] == [False, False, True]
     assert found["b"].error == "no"
@@ -36,31 +40,66 @@ def test_entries_are_chosen_by_set_and_time_and_survive_the_process(tmp_path):
 def test_the_same_key_again_keeps_its_reference(tmp_path):
     journal = Journal(tmp_path / "journal.sqlite3")
     journal.asked("prod", (), [submission("a")])
-    journal.answered("prod", (), [("a", "ref", None)])
+    journal.answered("prod", (), [(submission("a"), "ref", None)])
     journal.asked("prod", (), [submission("a")])
-    journal.answered("prod", (), [("a", None, None)])
+    journal.answered("prod", (), [(submission("a"), None, None)])
     assert [entry.ref for entry in journal.entries()] == ["ref"]
 
 
 def test_a_refused_one_that_is_submitted_again_is_open_again(tmp_path):
     journal = Journal(tmp_path / "journal.sqlite3")
     journal.asked("prod", (), [submission("a")])
-    journal.answered("prod", (), [("a", None, "no")])
+    journal.answered("prod", (), [(submission("a"), None, "no")])
     journal.asked("prod", (), [submission("a")])
     assert [entry.unknown for entry in journal.entries()] == [True]
 
 
 def test_a_job_is_noted_as_it_was_accepted_not_as_a_first_try_was_refused(tmp_path, monkeypatch):
     journal = Journal(tmp_path / "journal.sqlite3")
-    journal.asked("prod", (), [submission("a", "one", "old")])
-    journal.answered("prod", (), [("a", None, "no")])
+    old = submission("a", "one", "old")
+    journal.asked("prod", (), [old])
+    journal.answered("prod", (), [(old, None, "no")])
     monkeypatch.chdir(tmp_path)
-    journal.asked("prod", (), [submission("a", "two", "new")])
-    journal.answered("prod", (), [("a", "ref", None)])
-    journal.asked("prod", (), [submission("a", "three", "newer")])
-    journal.answered("prod", (), [("a", None, "the key is another job's")])
+    new = submission("a", "two", "new")
+    journal.asked("prod", (), [new])
+    journal.answered("prod", (), [(new, "ref", None)])
+    newer = submission("a", "three", "newer")
+    journal.asked("prod", (), [newer])
+    journal.answered("prod", (), [(newer, None, "the key is another job's")])
     (entry,) = journal.entries(ref="ref")
     assert (entry.spec["command"], entry.job_set, entry.cwd) == (["new"], "two", str(tmp_path))
+
+
+@pytest.mark.parametrize("answer", ["the key is another job's", None], ids=["refused", "lost"])
+def test_an_open_submit_keeps_its_spec_when_its_key_is_used_for_another(tmp_path, answer):
+    journal = Journal(tmp_path / "journal.sqlite3")
+    journal.asked("prod", (), [submission("a", command="first")])
+    other = submission("a", "other set", "other")
+    journal.asked("prod", (), [other])
+    journal.answered("prod", (), [(other, None, answer)])
+    (entry,) = journal.entries(key="a")
+    assert entry.unknown
+    assert (entry.spec["command"], entry.job_set) == (["first"], "set")
+
+
+def test_an_open_submit_becomes_the_one_that_is_accepted_under_its_key(tmp_path):
+    journal = Journal(tmp_path / "journal.sqlite3")
+    journal.asked("prod", (), [submission("a", command="first")])
+    other = submission("a", "other set", "other")
+    journal.asked("prod", (), [other])
+    journal.answered("prod", (), [(other, "ref", None)])
+    (entry,) = journal.entries(ref="ref")
+    assert (entry.spec["command"], entry.job_set) == (["other"], "other set")
+
+
+def test_another_job_under_the_same_key_takes_its_place(tmp_path):
+    journal = Journal(tmp_path / "journal.sqlite3")
+    for command, ref in (("first", "one"), ("second", "two")):
+        job = submission("a", command=command)
+        journal.asked("prod", (), [job])
+        journal.answered("prod", (), [(job, ref, None)])
+    (entry,) = journal.entries(key="a")
+    assert (entry.ref, entry.spec["command"]) == ("two", ["second"])
 
 
 def test_an_entry_knows_where_it_was_submitted(tmp_path, monkeypatch):
@@ -93,7 +132,7 @@ def test_a_journal_that_cannot_be_used_warns_once_and_fails_nothing(tmp_path, ca
     path.write_bytes(b"no database at all, by any means" * 100)
     journal = Journal(path)
     journal.asked("prod", (), [submission("a")])
-    journal.answered("prod", (), [("a", "ref", None)])
+    journal.answered("prod", (), [(submission("a"), "ref", None)])
     assert journal.entries() == []
     assert caplog.text.count("cannot be used") == 1
 
@@ -101,7 +140,7 @@ def test_a_journal_that_cannot_be_used_warns_once_and_fails_nothing(tmp_path, ca
 def test_what_is_no_text_warns_and_fails_nothing(tmp_path, caplog):
     journal = Journal(tmp_path / "journal.sqlite3")
     journal.asked("prod", (), [submission("a")])
-    journal.answered("prod", (), [("a", None, "no file a\udcff")])
+    journal.answered("prod", (), [(submission("a"), None, "no file a\udcff")])
     assert journal.entries(job_set="\udcff") == []
     assert caplog.text.count("cannot be used") == 1
 

@@ -78,8 +78,9 @@ class _Reader:
 def follow(watched: Watched, streams: Iterable[Stream], *, follow: bool) -> Iterator[LogChunk]:
     """What the job writes, until it has ended and all is read; without `follow`, what is there.
 
+    What has ended is read to its end in any case, for which an engine may need some seconds.
     An engine that counts attempts has the logs of each; of another, the current run's are read.
-    Who follows gets a chunk at least once a second outside an engine call, empty if nothing came.
+    Who waits gets a chunk at least once a second outside an engine call, empty if nothing came.
     """
     wanted = tuple(streams)
     counted = watched.ledger.driver.capabilities.counts_attempts
@@ -102,20 +103,22 @@ def _attempt(
 ) -> Iterator[LogChunk]:
     readers = [_Reader(watched, stream, attempt) for stream in streams]
     while open_readers := [reader for reader in readers if not reader.eof]:
-        silent = True
+        silent, waits = True, follow or watched.record.ended(attempt)
         for reader in open_readers:
-            patient = follow and silent and reader is open_readers[-1]
+            patient = waits and silent and reader is open_readers[-1]
             page = reader.page(wait=WAIT if patient else 0.0)
             if page.data or page.truncated:
                 silent = False
                 yield LogChunk(reader.stream, attempt, page.data, page.truncated)
-        if silent and not follow:
-            return
-        if silent and not watched.record.ended(attempt):
+        if not silent or all(reader.eof for reader in open_readers):
+            continue
+        if not watched.record.ended(attempt):
+            if not follow:
+                return
             _raise_trouble(watched)
             if watched.settled:
                 return
-            yield LogChunk(streams[-1], attempt, b"")
+        yield LogChunk(streams[-1], attempt, b"")
 
 
 def _await_news(watched: Watched) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from batchbridge.cli.console import json_flag
-from batchbridge.cli.following import Output, Waits, called
+from batchbridge.cli.console import json_flag, note
+from batchbridge.cli.following import Output, Waits, called, how
 from batchbridge.cli.selection import JobsCommand, Wanted, chosen, known
 from batchbridge.cli.session import Session
 from batchbridge.jobs import Job
@@ -13,7 +13,7 @@ from batchbridge.jobs import Job
 
 @click.command("logs", cls=JobsCommand)
 @click.option("--failed", is_flag=True, help="Only of jobs that have ended without success.")
-@click.option("--no-follow", is_flag=True, help="Show what is there now; wait for nothing.")
+@click.option("--no-follow", is_flag=True, help="Show what is there now; wait for nothing more.")
 @json_flag
 @click.pass_context
 def logs_command(
@@ -40,11 +40,14 @@ def logs_command(
 
 
 def _show(job: Job, *, follow: bool, as_json: bool) -> None:
-    output, waits = Output(job, as_json=as_json), Waits()
+    output, waits, told = Output(job, as_json=as_json), Waits(), False
     for chunk in job.logs(follow=follow):
         output.show(chunk)
+        told = told or bool(chunk.data or chunk.truncated)
         waits.turn([job])
     output.end()
+    if not (told or job.done()):
+        note(f"{called(job)} is {how(job.record)}; no output is known yet")
 
 
 def _has_failed(job: Job) -> bool:

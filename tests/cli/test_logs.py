@@ -48,7 +48,16 @@ def test_output_is_live(world):
 def test_without_following_what_is_there_is_shown(bb):
     ref = bb.submit("--command", "echo first; sleep 600")
     until(lambda: bb("logs", "--no-follow", ref).stdout == "first\n")
+    assert bb("logs", "--no-follow", ref).stderr == ""
     bb("cancel", ref)
+
+
+def test_without_following_a_job_that_has_written_nothing_is_told_from_one_that_will_not(bb):
+    ref = bb.submit("--command", "sleep 600")
+    assert "; no output is known yet\n" in bb("logs", "--no-follow", ref).stderr
+    bb("cancel", ref)
+    silent = bb.ended("--command", "true")
+    assert bb("logs", "--no-follow", silent).stderr == ""
 
 
 def test_only_the_failed_ones_of_many(bb):

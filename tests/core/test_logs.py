@@ -46,7 +46,17 @@ def test_pages_are_joined_in_order_and_end_at_eof():
     driver.pages = [LogPage(b"a", "1"), LogPage(b"", "1"), LogPage(b"b", "2", eof=True)]
     job = watched(driver, Seen("a", S.SUCCEEDED, final=True))
     chunks = list(follow(job, ("stdout",), follow=True))
-    assert [chunk.data for chunk in chunks] == [b"a", b"b"]
+    assert [chunk.data for chunk in chunks] == [b"a", b"", b"b"]
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_what_has_ended_is_read_to_its_end_without_follow_too(stays):
+    """An engine may learn late where the output is, and nothing would look like no output."""
+    driver = Fake()
+    driver.pages = [LogPage(b"", "0"), LogPage(b"", "0", eof=True, truncated=True)]
+    job = watched(driver, Seen("a", S.SUCCEEDED, final=True))
+    (turn, lost) = follow(job, ("stdout",), follow=stays)
+    assert (turn.data, turn.truncated, lost.truncated) == (b"", False, True)
 
 
 def test_who_follows_gets_a_turn_while_the_job_is_silent():

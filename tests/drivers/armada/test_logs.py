@@ -109,12 +109,13 @@ def hidden(driver, monkeypatch, *, times):
     )
 
 
-def test_a_job_that_the_details_tell_of_late_is_read_whole(client, driver, monkeypatch):
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_job_that_the_details_tell_of_late_is_read_whole(client, driver, monkeypatch, stays):
     """Its stream told its end before Lookout's ingester, from which they are, knew of it."""
     job = client.submit("echo hello", image="busybox", cpu=0.1, job_set=SET)
     job.wait(timeout=30)
     hidden(driver, monkeypatch, times=2)
-    told = list(job.logs())
+    told = list(job.logs(follow=stays))
     assert b"".join(chunk.data for chunk in told) == b"hello\n"
     assert not any(chunk.truncated for chunk in told)
 

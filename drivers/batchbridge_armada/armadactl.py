@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from batchbridge.errors import AuthError, ConfigError, SpecError
-from batchbridge.model import convert, suggestion
+from batchbridge.model import check_text, convert, suggestion
 from batchbridge_armada import oidc
 from batchbridge_armada.fetched import Fetched, Token
 from batchbridge_armada.identity import Source
@@ -143,6 +143,8 @@ def _printed(command: Command) -> str:
         raise AuthError(f"{shown!r} printed no token in {COMMAND_SECONDS:.0f} s") from None
     except subprocess.CalledProcessError as error:
         raise AuthError(f"{shown!r} ended with {error.returncode}") from None
+    except UnicodeDecodeError:
+        raise AuthError(f"what {shown!r} printed is no token: it is not UTF-8") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{shown!r} cannot be run: {error}") from None
     token = done.stdout.strip()
@@ -161,6 +163,8 @@ def _read(path: Path) -> Mapping[str, Any]:
         found = _lowered(yaml.safe_load(path.read_text("utf-8")) or {})
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"armadactl_config: {path} cannot be read: {error}") from error
+    except SpecError as error:
+        raise ConfigError(f"{path}: {error}") from None
     if not isinstance(found, Mapping):
         raise ConfigError(f"armadactl_config: {path} is no configuration of armadactl")
     return found
@@ -193,8 +197,11 @@ def _mapping(value: Any, where: str) -> Mapping[str, Any]:
     return value
 
 
-def _lowered(value: Any) -> Any:
-    """The same with the names of all its fields in small letters."""
+def _lowered(value: Any, path: str = "") -> Any:
+    """The same with the names of all its fields in small letters. SpecError for what is no text."""
     if isinstance(value, Mapping):
-        return {str(name).lower(): _lowered(inner) for name, inner in value.items()}
-    return [_lowered(one) for one in value] if isinstance(value, list) else value
+        inside = f"{path}." if path else ""
+        return {str(k).lower(): _lowered(inner, f"{inside}{k}") for k, inner in value.items()}
+    if isinstance(value, str):
+        check_text(path, value)
+    return [_lowered(one, path) for one in value] if isinstance(value, list) else value

@@ -100,6 +100,10 @@ def test_a_context_s_command_is_run_again_when_its_token_is_refused(armada, tmp_
         ("kerberosAuth: {enabled: true}", "kerberosauth is not supported"),
         ("kubernetesNativeAuth: {enabled: true}", "kubernetesnativeauth is not supported"),
         ("basicAuth: {username: [1]}", "basicauth.username"),
+        (
+            r'basicAuth: {username: u, password: "\uDCE4"}',
+            "basicAuth.password holds what is not UTF-8",
+        ),
         ("armadaUrl: nowhere", "is not host:port"),
         ("- 1", "is no configuration of armadactl"),
         ("a: [", "cannot be read"),
@@ -122,6 +126,13 @@ def test_only_a_file_that_says_so_leaves_tls_out(tmp_path, forced, expected):
     text = f"armadaUrl: dns:///armada.example:443\nforceNoTls: {forced}\n"
     settings, source = armadactl.login(ArmadaSettings(armadactl_config=configured(tmp_path, text)))
     assert (settings.address, settings.tls, source) == ("armada.example:443", expected, None)
+
+
+def test_what_a_command_prints_must_be_text(tmp_path):
+    text = r"execAuth: {cmd: printf, args: ['\344']}"
+    _, source = armadactl.login(ArmadaSettings(armadactl_config=configured(tmp_path, text)))
+    with pytest.raises(AuthError, match="is not UTF-8"):
+        source.get()
 
 
 def test_a_command_s_variables_are_in_no_error(tmp_path):

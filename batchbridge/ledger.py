@@ -339,16 +339,20 @@ class Ledger:
             self._ask_failures, self._ask_again_at, self._ask_pauses = 0, 0.0, delays()
 
     def _cancel_asked(self) -> None:
+        """One call for each reason; one that fails is made again later, and stops no other."""
         with self.changed:
             asked, self._asked = self._asked, {}
+        problems: list[Exception] = []
         for reason in sorted(set(asked.values())):
             ids = [job_id for job_id, why in asked.items() if why == reason]
             try:
                 self.driver.cancel([self._ref(job_id) for job_id in ids], reason=reason)
-            except Exception:
+            except Exception as error:
+                problems.append(error)
                 with self.changed:
                     self._asked = {**dict.fromkeys(ids, reason), **self._asked}
-                raise
+        if problems:
+            raise problems[0]
 
     def _release_over(self) -> None:
         with self.changed:

@@ -343,6 +343,19 @@ def test_what_cannot_be_ended_does_not_keep_us_from_looking(caplog):
         until(lambda: driver.calls.cancels == [("a",)])
 
 
+def test_a_job_that_cannot_be_ended_keeps_no_other_from_being_ended():
+    driver = Fake()
+    driver.cancel_failures = [TransportError("not now")]
+    ledger = ledger_module.Ledger(driver, ())
+    causes = {"a": Cause.TIMEOUT, "b": Cause.UNSCHEDULABLE}
+    jobs = {job_id: ledger.follow(JobRef("fake", "p", (), job_id)) for job_id in causes}
+    for job_id, cause in causes.items():
+        ledger.end(jobs[job_id], Intent(cause, time.time()))
+    ledger.do_due()
+    assert driver.calls.cancels == [("b",)]
+    until(lambda: ledger.do_due() or driver.calls.cancels == [("b",), ("a",)])
+
+
 def test_an_intent_that_stands_does_not_let_a_job_run_again():
     driver = Fake()
     driver.said["a"] = [Seen("a", S.RUNNING)]

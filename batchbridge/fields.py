@@ -7,7 +7,7 @@ the Metaflow decorator and a line of the reference. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache, lru_cache
 from types import NoneType, UnionType
@@ -83,14 +83,10 @@ def read(field: FieldHelp, value: Any, *, path: str = "") -> Any:
     marked = _MARKS.get(_mark(field.kind))
     if marked:
         return value if value is None else marked(path, value)
-    if isinstance(value, str) and field.choices and value not in field.choices:
-        raise SpecError(
-            f"{path}: {value!r} is none of {', '.join(field.choices)}"
-            + suggestion(value, field.choices),
-            path=path,
-        )
+    _check_choice(value, field.choices, path)
     text = isinstance(value, str) and not _takes_text(field.kind)
     plain = _untangle(value, field.kind, path) if text else value
+    _check_names(plain, field.kind, path)
     return convert(plain, field.kind, path=path, strict=not text)
 
 
@@ -158,9 +154,34 @@ def build(cls: type[T], values: Mapping[str, Any], *, path: str) -> T:
         raise SpecError(f"{path}: {error}", path=".".join((path, *named))) from error
 
 
+def _check_choice(value: Any, choices: tuple[str, ...], path: str) -> None:
+    if isinstance(value, str) and choices and value not in choices:
+        words = (
+            f"{value!r} is none of {', '.join(filter(None, choices))}{suggestion(value, choices)}"
+        )
+        raise SpecError(f"{path}: {words}", path=path)
+
+
+def _check_names(value: Any, kind: Any, path: str) -> None:
+    """SpecError where `value` names, at any depth, what a data class or a choice has not."""
+    _check_choice(value, _choices(kind), path)
+    for member in _members(kind):
+        if isinstance(member, type) and is_dataclass(member) and isinstance(value, Mapping):
+            for name, inner in value.items():
+                field = find(describe(member), str(name), path=f"{path}.{name}")
+                _check_names(inner, field.kind, f"{path}.{name}")
+        elif get_origin(member) in _LISTS and isinstance(value, list | tuple):
+            for place, inner in enumerate(value):
+                _check_names(inner, get_args(member)[0], f"{path}[{place}]")
+        elif _maps(member) and isinstance(value, Mapping):
+            for name, inner in value.items():
+                _check_names(inner, get_args(member)[1], f"{path}.{name}")
+
+
 # -- types -----------------------------------------------------------------------------------
 
 _MARKS: Final = {"size": read_size, "duration": read_time}
+_LISTS: Final = (tuple, list, frozenset, set)
 _WORDS: Final = {str: "text", int: "integer", float: "number", bool: "true | false", Any: "any"}
 
 
@@ -196,6 +217,11 @@ def _mark(kind: Any) -> str:
     return marks[0] if marks and marks[0] in _MARKS else ""
 
 
+def _maps(kind: Any) -> bool:
+    origin = get_origin(kind)
+    return isinstance(origin, type) and issubclass(origin, Mapping)
+
+
 def _choices(kind: Any) -> tuple[str, ...]:
     found = [_choices_of(member) for member in _members(kind)]
     return tuple(c for some in found for c in some) if all(found) else ()
@@ -217,9 +243,9 @@ def _word(kind: Any) -> str:
     if _mark(kind) or _choices_of(kind):
         return _mark(kind) or " | ".join(_choices_of(kind))
     origin = get_origin(kind)
-    if origin in (tuple, list, frozenset, set):
+    if origin in _LISTS:
         return f"list of {_words(get_args(kind)[0])}"
-    if isinstance(origin, type) and issubclass(origin, Mapping):
+    if _maps(kind):
         return "mapping"
     return _WORDS.get(kind, getattr(kind, "__name__", str(kind)))
 
@@ -236,5 +262,5 @@ def _untangle(text: str, kind: Any, path: str) -> Any:
             return msgspec.json.decode(text)
         except msgspec.DecodeError as error:
             raise SpecError(f"{path} is not valid JSON: {error}", path=path) from None
-    lists = any(get_origin(member) in (tuple, list, frozenset, set) for member in _members(kind))
+    lists = any(get_origin(member) in _LISTS for member in _members(kind))
     return [part.strip() for part in text.split(",") if part.strip()] if lists else text

@@ -189,7 +189,7 @@ def convert(value: Any, kind: Any, *, path: str = "", strict: bool = True) -> An
         return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
         text, _, place = str(error).partition(" - at `$")
-        where = ".".join(filter(None, (path, place.strip("`.")))) or "value"
+        where = f"{path}.{place.strip('`.')}".replace(".[", "[").strip(".") or "value"
         raise SpecError(f"{where}: {text}", path=where) from None
 
 

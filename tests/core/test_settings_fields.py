@@ -25,6 +25,7 @@ class Colour(StrEnum):
 class Point:
     x: int
     y: int = 0
+    unit: Literal["", "metre", "mile"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Options:
     ports: list[int] = setting(factory=list, help="which")
     meta: Mapping[str, Any] = setting(factory=dict, help="what else")
     points: tuple[Point, ...] = setting((), help="whither")
+    named: Mapping[str, Point] | None = setting(None, help="whence")
     runner: Literal["docker", "exec"] = setting("docker", help="what runs it")
     colour: Colour | None = setting(None, help="which")
     mixed: str | tuple[str, ...] = setting("", help="either")
@@ -61,6 +63,7 @@ def test_each_field_says_its_type_default_and_help():
         "ports": ("list of integer", [], ()),
         "meta": ("mapping", {}, ()),
         "points": ("list of Point", (), ()),
+        "named": ("mapping", None, ()),
         "runner": ("docker | exec", "docker", ("docker", "exec")),
         "colour": ("red | blue", None, ("red", "blue")),
         "mixed": ("text | list of text", "", ()),
@@ -136,7 +139,11 @@ def test_values_are_read_as_the_type_of_their_field(name, given, value):
         ("ports", "1,b", "options.ports"),
         ("meta", "{", "options.meta is not valid JSON"),
         ("meta", "a=1", "options.meta: Expected `object`"),
-        ("points", '[{"y": 1}]', "options.points.*missing required field `x`"),
+        ("points", '[{"y": 1}]', r"options.points\[0\]: .*missing required field `x`"),
+        ("points", '[{"x": 1, "Y": 2}]', r"options.points\[0\].Y: there is no 'Y'"),
+        ("points", [{"x": 1, 2: 3}], r"options.points\[0\].2: there is no '2'"),
+        ("points", [{"x": 1, "unit": "m"}], r"points\[0\].unit: 'm' is none of metre, mile"),
+        ("named", {"a": {"x": 1, "z": 2}}, r"options.named.a.z: there is no 'z'"),
         ("runner", "dokcer", r"'dokcer' is none of docker, exec; did you mean 'docker'\?"),
         ("runner", 3, "options.runner: Expected"),
         ("colour", "green", "'green' is none of red, blue"),

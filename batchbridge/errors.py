@@ -147,3 +147,13 @@ class JobFailed(BatchBridgeError):
         self.record = record
         self.log_tail = log_tail
         self.exit_code = record.exit_status or 1
+
+
+def of_driver(name: str, error: Exception) -> BatchBridgeError:
+    """What a driver raised, where it is one of these errors; any other is a bug of the driver."""
+    if isinstance(error, BatchBridgeError):
+        return error
+    return DriverBug(
+        f"the driver {name!r} raised {type(error).__name__}: {error}",
+        remedy="please report it to the driver's authors; batchbridge drivers names them",
+    )

@@ -15,9 +15,10 @@ from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
-from batchbridge.backoff import delays, pause
+from batchbridge.backoff import PATIENCE, Backoff
 from batchbridge.driver import BatchDriver
-from batchbridge.errors import BatchBridgeError, DriverBug
+from batchbridge.duties import Duties
+from batchbridge.errors import BatchBridgeError, of_driver
 from batchbridge.model import Cause, Intent, JobRef, JobState, Observation, Scope, Tick
 from batchbridge.states import Change, Record, fold
 from batchbridge.watched import Policy, Watched, event_of, overdue, run_callbacks
@@ -41,9 +42,6 @@ POLL = (2.0, 60.0)
 EXPLAINED = 5
 """Jobs that pass a limit at once whose reasons are asked for; they mostly share one."""
 
-PATIENCE = 3
-"""Refusals in a row, not mended by asking again, after which waiters are told."""
-
 
 class Ledger:
     """The followed jobs of one scope. Safe from several threads."""
@@ -60,18 +58,11 @@ class Ledger:
         self._fresh: set[str] = set()
         self._unsettled: set[str] = set()
         self._policed: set[str] = set()
-        self._asked: dict[str, str] = {}
-        self._over: set[str] = set()
         self._poll_every = POLL[0]
         self._last = dict.fromkeys(("full", "unsettled", "fresh"), NEVER)
         self._refused = 0
-        self._failures = 0
-        self._pauses = delays()
-        self._not_before = 0.0
-        self._asking = threading.Lock()
-        self._ask_failures = 0
-        self._ask_pauses = delays()
-        self._ask_again_at = 0.0
+        self._backoff = Backoff()
+        self._duties = Duties(driver)
         self.answered_at = NEVER
 
     # -- what others ask of it ---------------------------------------------------------------
@@ -87,7 +78,7 @@ class Ledger:
         with self.changed:
             watched = self._jobs.get(ref.id)
             if watched and (watched.record.missing or (anew and watched.record.terminal)):
-                self._forget(ref.id)
+                self._forget(ref)
                 watched = None
             if watched is None:
                 watched = Watched(ref, self, name=name, job_set=job_set)
@@ -106,7 +97,7 @@ class Ledger:
     def busy(self) -> bool:
         """Somebody waits for a job, or something is still to be asked of the engine."""
         with self.changed:
-            return bool(self._live or self._asked or self._over)
+            return bool(self._live or self._duties.ends or self._duties.releases)
 
     def police(self, watched: Watched, policy: Policy) -> None:
         """Enforce `policy` for this job from now on, while this process lives."""
@@ -160,11 +151,11 @@ class Ledger:
                 looks.append(self._last["unsettled"] + UNSETTLED)
             if self._fresh:
                 looks.append(self._last["fresh"] + FRESH)
-            asks = [now + 1.0] if self._policed or self._asked else []
-            if self._over:
+            asks = [now + 1.0] if self._policed or self._duties.ends else []
+            if self._duties.releases:
                 asks.append(now)
-            look = max(min(looks, default=now + FULL), self._not_before)
-            ask = max(min(asks, default=now + FULL), self._ask_again_at)
+            look = max(min(looks, default=now + FULL), self._backoff.not_before)
+            ask = max(min(asks, default=now + FULL), self._duties.backoff.not_before)
             return max(0.0, min(look, ask) - now)
 
     def do_due(self) -> None:
@@ -172,46 +163,35 @@ class Ledger:
 
         What cannot be ended does not keep us from looking.
         """
-        if time.monotonic() >= self._not_before:
+        if time.monotonic() >= self._backoff.not_before:
             try:
                 self._snapshot(self._due())
             except Exception as error:
                 self.failed(error)
-        if time.monotonic() >= self._ask_again_at:
+        if time.monotonic() >= self._duties.backoff.not_before:
             try:
                 self._enforce_timeouts()
-                self._ask_all()
+                self._duties.ask()
             except Exception as error:
-                self._ask_failed(error)
+                self._duties.failed(error)
 
     def failed(self, error: Exception) -> None:
         """The engine could not be asked. No job changes; waiters learn of a lasting refusal."""
-        problem = _problem(self.driver, error)
+        problem = of_driver(self.driver.name, error)
         log.debug("%s %s: %s", self.driver.name, self.scope, problem, exc_info=error)
         with self.changed:
-            self._not_before = time.monotonic() + pause(next(self._pauses), problem)
+            self._backoff.failed(problem)
             self._last = dict.fromkeys(self._last, NEVER)
-            self._failures += 1
             self._refused = 0 if problem.retryable else self._refused + 1
             if self._refused >= PATIENCE:
                 self.trouble = problem
                 self.changed.notify_all()
-        if self._failures == PATIENCE and problem.retryable:
+        if self._backoff.failures == PATIENCE and problem.retryable:
             log.warning("%s cannot be asked; trying on: %s", self.driver.name, problem)
-
-    def _ask_failed(self, error: Exception) -> None:
-        """Jobs could not be ended, or what they held not let go. It is asked again, ever later."""
-        problem = _problem(self.driver, error)
-        with self.changed:
-            self._ask_again_at = time.monotonic() + pause(next(self._ask_pauses), problem)
-            self._ask_failures += 1
-        if self._ask_failures == PATIENCE:
-            text = "%s does not hear that jobs are to end, or have; trying on: %s"
-            log.warning(text, self.driver.name, problem)
 
     def stream_failed(self, error: Exception) -> None:
         """A watch broke: a snapshot tells what it missed, and whether the engine can be asked."""
-        problem = _problem(self.driver, error)
+        problem = of_driver(self.driver.name, error)
         log.debug("%s %s: the stream: %s", self.driver.name, self.scope, problem, exc_info=error)
         self.reset()
 
@@ -221,16 +201,11 @@ class Ledger:
             self.trouble = None
             self.answered_at = time.monotonic()
             self._refused = 0
-            self._failures = 0
-            self._not_before = 0.0
-            self._pauses = delays()
+            self._backoff.succeeded()
 
     def flush(self) -> None:
         """Ask now for what is still to be asked: nobody will watch any more."""
-        try:
-            self._ask_all()
-        except Exception as error:
-            log.warning("%s was not told of jobs' ends: %s", self.driver.name, error)
+        self._duties.flush()
 
     # -- inside ------------------------------------------------------------------------------
 
@@ -285,9 +260,9 @@ class Ledger:
         """What a change obliges the client to ask of the engine."""
         record = change.record
         if record.terminal:
-            self._over.add(record.id)
+            self._duties.release(watched.ref)
             if isinstance(observation, Tick):
-                self._ask(record.id, str(record.cause or record.state))
+                self._ask_end(watched.ref, str(record.cause or record.state))
             return
         ended_badly = record.settling and record.state is not JobState.SUCCEEDED
         again = 0 < before.attempt < record.attempt
@@ -297,10 +272,10 @@ class Ledger:
     def _end(self, watched: Watched, intent: Intent) -> None:
         """Where an intent stands it is kept and asked for once more: it may be unheard."""
         watched.record, _ = fold(watched.record, intent)
-        self._ask(watched.ref.id, str(intent.cause))
+        self._ask_end(watched.ref, str(intent.cause))
 
-    def _ask(self, job_id: str, reason: str) -> None:
-        self._asked[job_id] = reason
+    def _ask_end(self, ref: JobRef, reason: str) -> None:
+        self._duties.end(ref, reason)
         self.wake.set()
 
     def _enforce_timeouts(self) -> None:
@@ -330,51 +305,11 @@ class Ledger:
             said = None
         return said.summary if said else watched.record.message
 
-    def _ask_all(self) -> None:
-        """One thread at a time, so that whoever closes waits for what is under way."""
-        with self._asking:
-            self._cancel_asked()
-            self._release_over()
-        with self.changed:
-            self._ask_failures, self._ask_again_at, self._ask_pauses = 0, 0.0, delays()
-
-    def _cancel_asked(self) -> None:
-        """One call for each reason; one that fails is made again later, and stops no other."""
-        with self.changed:
-            asked, self._asked = self._asked, {}
-        problems: list[Exception] = []
-        for reason in sorted(set(asked.values())):
-            ids = [job_id for job_id, why in asked.items() if why == reason]
-            try:
-                self.driver.cancel([self._ref(job_id) for job_id in ids], reason=reason)
-            except Exception as error:
-                problems.append(error)
-                with self.changed:
-                    self._asked = {**dict.fromkeys(ids, reason), **self._asked}
-        if problems:
-            raise problems[0]
-
-    def _release_over(self) -> None:
-        with self.changed:
-            over, self._over = self._over, set()
-        if not over or type(self.driver).release is BatchDriver.release:
-            return
-        try:
-            self.driver.release([self._ref(job_id) for job_id in sorted(over)])
-        except Exception:
-            with self.changed:
-                self._over |= over
-            raise
-
-    def _forget(self, job_id: str) -> None:
+    def _forget(self, ref: JobRef) -> None:
         """That job is over, and its id another's by now."""
-        self._asked.pop(job_id, None)
-        for ids in (self._over, self._unsettled, self._policed, self._fresh):
-            ids.discard(job_id)
-
-    def _ref(self, job_id: str) -> JobRef:
-        watched = self._jobs.get(job_id)
-        return watched.ref if watched else JobRef(self.driver.name, "-", self.scope, job_id)
+        self._duties.forget(ref)
+        for ids in (self._unsettled, self._policed, self._fresh):
+            ids.discard(ref.id)
 
     def _due(self) -> tuple[str, ...]:
         """The ids that a snapshot is due for, which counts as taken."""
@@ -418,14 +353,4 @@ def _ending(record: Record) -> Intent:
         exit_code=record.exit_code,
         signal=record.signal,
         message=record.message,
-    )
-
-
-def _problem(driver: BatchDriver[Any], error: Exception) -> BatchBridgeError:
-    """The error, where it is one of ours; another is the driver's slip."""
-    if isinstance(error, BatchBridgeError):
-        return error
-    return DriverBug(
-        f"the driver {driver.name!r} raised {type(error).__name__}: {error}",
-        remedy="please report it to the driver's authors; batchbridge drivers names them",
     )

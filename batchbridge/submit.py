@@ -21,6 +21,7 @@ from batchbridge.errors import (
     SpecError,
     TransportError,
     Unsupported,
+    of_driver,
 )
 from batchbridge.model import LIMITS, Files, Gang, JobSpec, Receipt, Secret, Submission
 from batchbridge.secrets import resolve
@@ -194,14 +195,13 @@ def hand_over(
     jobs' receipts say OutcomeUnknown.
     """
     open_keys = {submission.key: submission for submission in submissions}
-    pauses = delays()
-    problem: BatchBridgeError = DriverBug(f"the driver {driver.name!r} was never asked")
-    doubt = False
-    for left in reversed(range(TRIES)):
+    pauses, left, doubt = delays(), TRIES, False
+    while True:
         problem = yield from _answers(driver, open_keys)
         doubt = doubt or in_doubt(problem, alone=len(submissions) == 1)
         if not open_keys:
             return
+        left -= 1
         if not (left and problem.retryable and driver.capabilities.idempotency != "none"):
             break
         time.sleep(pause(next(pauses), problem))
@@ -220,10 +220,8 @@ def _answers(
             if submission is None:
                 return DriverBug(f"the driver {driver.name!r} gave {receipt.key!r} two receipts")
             yield submission, receipt
-    except BatchBridgeError as error:
-        return error
     except Exception as error:
-        return DriverBug(f"the driver {driver.name!r} failed in submit: {error!r}")
+        return of_driver(driver.name, error)
     return DriverBug(f"the driver {driver.name!r} gave no receipt")
 
 

@@ -132,7 +132,7 @@ def test_another_job_refused_under_its_key_leaves_a_lost_answer_open(bb, engine,
 
 
 def test_an_outage_is_told_once_and_waited_out(bb, engine, monkeypatch):
-    monkeypatch.setattr("batchbridge.ledger.delays", lambda: iter([0.0] * 100))
+    monkeypatch.setattr("batchbridge.backoff.delays", lambda: iter([0.0] * 100))
     answers, outage = engine.snapshot, [TransportError("connection refused") for _ in range(6)]
 
     def snapshot(self, scope, known):

@@ -83,7 +83,7 @@ def config(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BATCHBRIDGE_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setattr(submit, "delays", lambda: iter([0.0] * 100))
-    monkeypatch.setattr("batchbridge.ledger.delays", lambda: iter([0.0] * 10_000))
+    monkeypatch.setattr("batchbridge.backoff.delays", lambda: iter([0.0] * 10_000))
     monkeypatch.setattr("batchbridge.ledger.POLL", (0.02, 0.1))
 
 

@@ -24,7 +24,7 @@ def fast(monkeypatch):
     monkeypatch.setattr(ledger_module, "POLL", (0.05, 0.2))
     monkeypatch.setattr(ledger_module, "FRESH", 0.02)
     monkeypatch.setattr(ledger_module, "UNSETTLED", 0.05)
-    monkeypatch.setattr(ledger_module, "delays", lambda: iter([0.02] * 10_000))
+    monkeypatch.setattr("batchbridge.backoff.delays", lambda: iter([0.02] * 10_000))
     monkeypatch.setattr(hub_module, "delays", lambda: iter([0.02] * 10_000))
 
 
@@ -341,19 +341,6 @@ def test_what_cannot_be_ended_does_not_keep_us_from_looking(caplog):
         assert not a.record.terminal
         driver.cancel_failures.clear()
         until(lambda: driver.calls.cancels == [("a",)])
-
-
-def test_a_job_that_cannot_be_ended_keeps_no_other_from_being_ended():
-    driver = Fake()
-    driver.cancel_failures = [TransportError("not now")]
-    ledger = ledger_module.Ledger(driver, ())
-    causes = {"a": Cause.TIMEOUT, "b": Cause.UNSCHEDULABLE}
-    jobs = {job_id: ledger.follow(JobRef("fake", "p", (), job_id)) for job_id in causes}
-    for job_id, cause in causes.items():
-        ledger.end(jobs[job_id], Intent(cause, time.time()))
-    ledger.do_due()
-    assert driver.calls.cancels == [("b",)]
-    until(lambda: ledger.do_due() or driver.calls.cancels == [("b",), ("a",)])
 
 
 def test_an_intent_that_stands_does_not_let_a_job_run_again():

@@ -65,7 +65,7 @@ def test_jobs_that_are_added_meanwhile_are_told_of_too(engine):
 
 
 def test_an_engine_that_refuses_ends_the_news(engine, monkeypatch):
-    monkeypatch.setattr("batchbridge.ledger.delays", lambda: itertools.repeat(0.01))
+    monkeypatch.setattr("batchbridge.backoff.delays", lambda: itertools.repeat(0.01))
     engine.driver.failures = [AuthError("token expired") for _ in range(1000)]
     with pytest.raises(AuthError):
         list(itertools.chain(*news([engine.job("a")], every=0.01)))

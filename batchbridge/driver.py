@@ -1,4 +1,4 @@
-"""The contract between batchbridge and an engine: what a driver implements, and may import.
+"""The contract between batchbridge and an engine: what a driver implements.
 
 A driver translates. It says what its engine said, in the words of :mod:`batchbridge.model`, and
 concludes nothing: no transition, no grace, no retry of a call. A call that failed raises an error

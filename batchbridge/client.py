@@ -228,6 +228,7 @@ class Client:
     def render(self, spec: JobSpec | Mapping[str, Any], *, key: str = "") -> Mapping[str, Any]:
         """Exactly what a submit would send to the engine; nothing is sent, no secret is read."""
         engine = self.engine
+        check_able(engine.driver, "render")
         form = spec.to_json() if isinstance(spec, JobSpec) else spec
         checked = submit.checked(engine.resolved, form)
         job_set = checked.job_set or submit.default_job_set(submit.user_name(), key)

@@ -398,6 +398,7 @@ def test_what_an_engine_does_not_declare_is_refused_before_it_is_asked(client):
         lambda: client.preempt([job]),
         lambda: client.reprioritise([job], 1.0),
         lambda: client.cancel_set("night"),
+        lambda: client.render({"command": ["exit", "0"]}),
     ):
         with pytest.raises(Unsupported, match="fake has no "):
             ask()

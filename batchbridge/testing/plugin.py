@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 pytest.register_assert_rewrite(
     *(
         f"batchbridge.testing.{name}"
-        for name in ("floor", "contract", "capabilities", "pushing", "clients", "trouble", "rig")
+        for name in ("floor", "contract", "capabilities", "pushing", "clients", "rig")
     )
 )
 

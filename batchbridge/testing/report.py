@@ -73,14 +73,20 @@ def verdict(tests: Iterable[Note]) -> str:
 
 
 def summary(notes: Iterable[Note]) -> Iterator[str]:
-    """A few lines for each driver."""
+    """A few lines for each driver; one for each reason why tests were skipped."""
     for driver, tests in sorted(results(notes).items()):
         yield f"{driver}: {verdict(tests.values())}"
-        for outcome in reversed(OUTCOMES):
-            names = [name for name, note in tests.items() if note["outcome"] == outcome]
+        groups: dict[tuple[str, str], list[str]] = {}
+        for name, note in tests.items():
+            why = note["reason"] if note["outcome"] == "skipped" else ""
+            groups.setdefault((note["outcome"], why), []).append(name)
+        for (outcome, why), names in sorted(groups.items(), key=_from_what_matters_least):
             listed = "" if outcome == "passed" else ": " + ", ".join(names)
-            if names:
-                yield f"  {len(names)} {outcome}{listed}"
+            yield f"  {len(names)} {outcome}{why and f' ({why})'}{listed}"
+
+
+def _from_what_matters_least(group: tuple[tuple[str, str], Any]) -> int:
+    return -OUTCOMES.index(group[0][0])
 
 
 def markdown(notes: Sequence[Note]) -> str:

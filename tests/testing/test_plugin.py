@@ -35,9 +35,9 @@ def _run(pytester: pytest.Pytester, body: str, *chosen: str) -> pytest.RunResult
 
 def test_the_summary_tells_passed_skipped_and_absent(pytester: pytest.Pytester) -> None:
     result = _run(pytester, "", *CHOSEN[:3])
-    result.stdout.fnmatch_lines(
-        ["quiet: complete", "  1 passed", "  1 absent: test_labels", "  1 skipped: *_cancel"]
-    )
+    why = "the fixture `unreachable` is not overridden"
+    expected = ["  1 passed", "  1 absent: test_labels", f"  1 skipped ({why}): {CHOSEN[2]}"]
+    result.stdout.fnmatch_lines(["quiet: complete", *expected])
     result.assert_outcomes(passed=1, skipped=2)
 
 
@@ -79,3 +79,9 @@ def test_the_plugin_imports_no_core(pytester: pytest.Pytester) -> None:
         """
     )
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+def test_a_probe_that_finds_nothing_wrong_is_shown(pytester: pytest.Pytester) -> None:
+    body = "unreachable = pytest.fixture(lambda self: Quiet())"
+    result = _run(pytester, body, "test_unreachable_probe")
+    result.stdout.fnmatch_lines(["*nothing is wrong, it says: []*"])

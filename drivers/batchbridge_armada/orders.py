@@ -49,13 +49,17 @@ class Writer:
         return (self.queue(options), submission.job_set)
 
     def rendered(self, submission: Submission) -> dict[str, Any]:
-        """The item as JSON values; values of secrets are ``***``."""
+        """The item as JSON values; values of secrets are ``***``. SpecError as of a submit."""
+        from batchbridge_armada import wire  # here: Armada's client takes its time to import
+
         options = self.options(submission.spec)
         hidden = dict.fromkeys(self._secrets(submission), "***")
         own = jobspec.own(
             submission, options, scope=self.scope(submission, options), secrets=hidden
         )
-        return jobspec.item(self.shared(submission, options), own)
+        values = jobspec.item(self.shared(submission, options), own)
+        wire.check(values, template=bool(options.pod))
+        return values
 
     def shared(self, submission: Submission, options: ArmadaOptions) -> dict[str, Any]:
         """What of the item others have too that ask for the same."""

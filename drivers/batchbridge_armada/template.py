@@ -56,10 +56,10 @@ def spec_of(option: Mapping[str, Any] | str) -> Mapping[str, Any]:
     if not option:
         return {}
     found = _read(option) if isinstance(option, str) else option
-    if not isinstance(found, Mapping):
+    if not isinstance(found, Mapping) or found.get("kind", "Pod") != "Pod":
         raise _refused("is no pod spec")
-    pod = found.get("spec") if found.get("kind") == "Pod" else found
-    convert(pod, _Pod, path=PATH)
+    pod, path = (found.get("spec"), f"{PATH}.spec") if "kind" in found else (found, PATH)
+    convert(pod, _Pod, path=path)
     return pod if isinstance(pod, Mapping) else {}
 
 
@@ -74,7 +74,14 @@ def _decoded(text: str) -> Any:
     try:
         return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
     except yaml.YAMLError as error:
-        raise _refused(f"is neither YAML nor JSON: {error}") from error
+        raise _refused(f"is neither YAML nor JSON: {_problem(error)}") from error
+
+
+def _problem(error: Exception) -> str:
+    """What is wrong, and where, in one line: the parser's own words have several."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    where = f"line {mark.line + 1}: " if mark else ""
+    return where + (problem or " ".join(str(error).split()))
 
 
 def main_and_others(

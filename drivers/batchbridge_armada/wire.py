@@ -23,6 +23,8 @@ INLINED = ("volumeSource", "handler", "localObjectReference", "ephemeralContaine
 """Fields of messages whose own fields stand beside the others in JSON."""
 
 _IN = re.compile(r"Failed to parse (.+?) field: ")
+_AT = re.compile(r" at \"?JobSubmitRequestItem\S*$")
+_UNKNOWN_NAME = re.compile(r'Message type "[^"]+" has no field named "(.+)"')
 
 
 def item(values: Mapping[str, Any], *, template: bool = False) -> Item:
@@ -49,6 +51,15 @@ def joined(shared: Item, own: Own) -> Item:
     main.command.extend(own.command)
     for name, value in own.env.items():
         main.env.add(name=name, value=value)
+    return _bounded(message)
+
+
+def check(values: Mapping[str, Any], *, template: bool) -> None:
+    """SpecError where a submit of these JSON values would be refused here."""
+    _bounded(item(values, template=template))
+
+
+def _bounded(message: Item) -> Item:
     size = message.pod_specs[0].ByteSize()
     if size > POD_LIMIT:
         raise SpecError(
@@ -70,9 +81,10 @@ def _message(shaped: Mapping[str, Any]) -> Item:
 
 def _refused(said: str, *, template: bool) -> SpecError:
     """The parser names the fields that it was in, what is wrong, and then all that would not be."""
-    line = said.partition("\n")[0]
+    line = said.partition("\n")[0].rstrip(".")
     place = _place([name for name in _IN.findall(line) if name not in INLINED], template=template)
-    return SpecError(f"{place}: {_IN.sub('', line).rstrip('.')}", path=place)
+    words = _UNKNOWN_NAME.sub(r"there is no '\1'", _AT.sub("", _IN.sub("", line)))
+    return SpecError(f"{place}: {words}", path=place)
 
 
 def _place(fields: Sequence[str], *, template: bool) -> str:

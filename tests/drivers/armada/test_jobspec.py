@@ -13,7 +13,7 @@ from batchbridge.model import Files
 from batchbridge_armada import ArmadaDriver
 from batchbridge_armada.orders import Orders
 from batchbridge_armada.settings import ArmadaSettings
-from batchbridge_armada.wire import item
+from batchbridge_armada.wire import POD_LIMIT, item
 from tests.drivers.armada.cluster import expanded
 from tests.drivers.armada.rendering import MANIFEST, container, pod_of, rendered, submission
 
@@ -139,8 +139,13 @@ def test_what_is_rendered_is_json_and_becomes_the_message():
 
 
 def test_a_field_that_kubernetes_does_not_know_is_named():
-    with pytest.raises(SpecError, match="nodeSelectr"):
-        item(rendered(options={"pod": {"nodeSelectr": {"a": "b"}}}))
+    with pytest.raises(SpecError, match=r"^options\.pod: there is no 'nodeSelectr'$"):
+        rendered(options={"pod": {"nodeSelectr": {"a": "b"}}})
+
+
+def test_what_no_submit_would_send_is_not_rendered_either():
+    with pytest.raises(SpecError, match=f"Armada takes {POD_LIMIT}"):
+        rendered(command=["echo", "x" * POD_LIMIT])
 
 
 # -- the pod --------------------------------------------------------------------------------------

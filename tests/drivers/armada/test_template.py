@@ -76,8 +76,11 @@ def test_a_template_that_stands_whole_is_no_news():
         ({"terminationGracePeriodSeconds": "abc"}, "options.pod.terminationGracePeriodSeconds"),
         ({"nodeSelector": ["a"]}, "options.pod.nodeSelector"),
         ("no/such/file.yaml", "cannot be read"),
-        ("a: [\n", "neither YAML nor JSON"),
+        ("a: [\n", "neither YAML nor JSON: line 2: did not find expected node content$"),
+        ("a: b\n\x01", "neither YAML nor JSON: .+$"),
         ("- a\n- b\n", "is no pod spec"),
+        ({"kind": "Job", "spec": {}}, "is no pod spec"),
+        ({"kind": "Pod", "spec": None}, "options.pod.spec"),
     ],
 )
 def test_a_template_that_is_none(given, words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -94,9 +95,11 @@ class ArmadaSettings:
     request_timeout: Duration = setting(30.0, help="time given to one request", inert=True)
 
     def __post_init__(self) -> None:
-        host, colon, port = self.address.rpartition(":")
-        if not (host and colon and port.isdecimal()):
-            raise ValueError(f"address {self.address!r} is not host:port")
+        _check_place("address", self.address)
+        if self.binoculars:
+            _check_place("binoculars", self.binoculars)
+        for cluster, place in self.binoculars_of.items():
+            _check_place(f"binoculars_of: {cluster}:", place)
         given = [name for name in AUTHORITIES if getattr(self, name)]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} exclude each other")
@@ -107,6 +110,12 @@ class ArmadaSettings:
             raise ValueError("armadactl_config names the address; leave address out")
         if self.request_timeout <= 0:
             raise ValueError("request_timeout must be more than 0")
+
+
+def _check_place(name: str, place: str) -> None:
+    host, _, port = place.replace("{cluster_id}", "x").rpartition(":")
+    if not (host and port.isdecimal()) or re.search(r"^https?:|[{}\s]", host):
+        raise ValueError(f"{name} {place!r} is not host:port")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,6 +187,11 @@ def test_each_failure_has_its_error(code, words, kind):
     "given",
     [
         {"address": "localhost"},
+        {"address": "http://armada.example:50051"},
+        {"address": "armada.example:"},
+        {"binoculars": "logs.example"},
+        {"binoculars": "{cluster}.logs.example:443"},
+        {"binoculars_of": {"a": "logs.example"}},
         {"token": "t", "username": "u"},
         {"password": "p"},
         {"client_cert": "c"},
@@ -203,6 +208,12 @@ def test_each_failure_has_its_error(code, words, kind):
 def test_settings_that_contradict_each_other_are_refused(given):
     with pytest.raises(ValueError, match=r"."):
         ArmadaSettings(**given)
+
+
+@pytest.mark.parametrize("place", ["a:1", "[::1]:443", "dns:///armada.example:443"])
+def test_a_place_has_a_host_and_a_port(place):
+    settings = ArmadaSettings(address=place, binoculars="{cluster_id}-" + place)
+    assert settings.address == place
 
 
 @pytest.mark.parametrize(

@@ -282,7 +282,11 @@ ARMADA = Engine(
         _table("labels", "labels", "Labels of the pod."),
         _table("annotations", "options.annotations", "Annotations of the pod."),
         _table("node_selector", "options.node_selector", "Labels that a node must have."),
-        _list("tolerations", "Taints that the pod stands: dictionaries, as in a pod's."),
+        _list(
+            "tolerations",
+            "Taints that the pod stands: dictionaries of ``key``, ``operator``, ``value``,"
+            " ``effect``.",
+        ),
         _list(
             "volumes", "Dictionaries of ``path``, ``source`` as in a pod's volumes, ``read_only``."
         ),

@@ -132,7 +132,7 @@ class Api:
         except Missing as error:
             if "job not found" in str(error):
                 return None
-            words = f"this 404 is not Nomad's: {error}"
+            words = f"Nomad does not say whether it knows {job_id}: {error}"
             raise TransportError(words, remedy=error.remedy) from error
 
     def jobs(self, place: Place, *, prefix: str = "", where: str = "") -> tuple[Job, ...]:

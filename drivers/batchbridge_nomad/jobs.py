@@ -48,7 +48,13 @@ def listed(scope: Scope, job: Job, allocs: Sequence[Alloc]) -> Listed:
 def where(wanted: Mapping[str, str | None]) -> str:
     """The filter of Nomad's that keeps the jobs of which that was said."""
     given = {name: value for name, value in wanted.items() if value is not None}
-    return " and ".join(f"Meta.{RESERVED}{k} == {json.dumps(v)}" for k, v in given.items())
+    return " and ".join(f"Meta.{RESERVED}{k} == {literal(v)}" for k, v in given.items())
+
+
+def literal(value: str) -> str:
+    """A string as Nomad's filters write it: Go's, in which no quote may stand, though escaped."""
+    parts = (json.dumps(part, ensure_ascii=False)[1:-1] for part in value.split('"'))
+    return '"' + r"\u0022".join(parts) + '"'
 
 
 def digest(job: Job) -> str:

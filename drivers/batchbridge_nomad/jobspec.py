@@ -95,7 +95,7 @@ def job(submission: Submission, options: NomadOptions, site: Site, below: Block)
         Name=spec.name or job_id(submission.key),
         Type="batch",
         Namespace=site.namespace,
-        Region=site.region or None,
+        Region=site.region,  # of one that only a template names no reference could tell
         Datacenters=list(options.datacenters),
         NodePool=options.node_pool or None,
         Priority=options.priority,

@@ -43,7 +43,10 @@ class Planner:
         self._bases: dict[str, Block] = {}
 
     def place(self, scope: Scope) -> Place:
-        """The place that a scope means."""
+        """The place that a scope means; SpecError where it is none of ours."""
+        if not 1 <= len(scope) <= 2:
+            words = "a reference of Nomad's names a namespace, and a region if need be"
+            raise SpecError(f"{words}: nomad://PROFILE/NAMESPACE/ID", path="ref")
         return Place(scope[0], scope[1] if len(scope) > 1 else self._settings.region)
 
     def scope(self, options: NomadOptions) -> Scope:

@@ -21,7 +21,7 @@ from batchbridge.errors import (
 )
 from batchbridge_nomad.transfer import Broken
 
-FORWARDED = re.compile(r"^(rpc error: )+")
+FORWARDED = re.compile(r"^(rpc error: |RPC Error:: \d+,)+")
 """What an agent writes before the words of the server that it asked."""
 
 PASSING = re.compile(
@@ -34,11 +34,14 @@ PASSING = re.compile(
 )
 """Words of a 500 that says nothing of what was asked; it may pass."""
 
-PATHLESS = "write the address without a path, such as /v1: Nomad knows nothing by that one"
-"""What to do about a 404 that has no words; of an object that is missing, Nomad says which."""
+PATHLESS = "check the address: it is an agent's, without a path such as /ui or /v1"
+"""What to do about a page, and a 404 that has no words; of what is missing, Nomad says which."""
 
 VALIDATION = re.compile(r"\d+ errors? occurred:")
 """How Nomad begins to list what is wrong with a job."""
+
+COUNTED = re.compile(r"\d+ (errors? occurred|warnings?): \* ")
+"""How a list of Nomad's begins, with its first item."""
 
 DENIED = {
     "permission denied": "",
@@ -55,6 +58,7 @@ REMEDIES = {
     "log storage": "ask for more disk: it holds the job's log files too",
     "vault": "vault_role and the paths in vault need a Vault that the cluster is connected to",
     "are disabled by the scheduler": "an operator has closed the cluster for new jobs",
+    "variables are limited": "the secrets of a job are one variable; keep what is large elsewhere",
 }
 """Words of a refused job, and what to do."""
 
@@ -90,7 +94,7 @@ class Unauthorized(AuthError):
 
 def problem(status: int, text: str, headers: Mapping[str, str]) -> BatchBridgeError:
     """The error that a status of 300 and more means."""
-    words = FORWARDED.sub("", " ".join(text.split())) or f"HTTP {status}"
+    words = _words(status, text)
     low = words.lower()
     denied = next((remedy for said, remedy in DENIED.items() if low.endswith(said)), None)
     if denied is not None or (status in (401, 403) and "disabled" not in low):
@@ -103,12 +107,30 @@ def problem(status: int, text: str, headers: Mapping[str, str]) -> BatchBridgeEr
         return ConfigError(f"Nomad: {words}", remedy="nomad server members lists the regions")
     if "http request to an https server" in low:
         return AuthError(f"Nomad: {words}", remedy="begin the address with https://")
+    if words == "HTTP 404":
+        return Missing(f"this is no answer of Nomad's API: {words}", remedy=PATHLESS)
     if status in _KINDS:
-        pathless = status == 404 and not text.strip()
-        return _KINDS[status](words, remedy=PATHLESS if pathless else "")
+        return _KINDS[status](words)
     if status < 400 or status in (502, 503, 504) or (status == 500 and passing(words)):
         return TransportError(f"Nomad cannot answer now: {words}")
     return Refused(words)
+
+
+def _words(status: int, text: str) -> str:
+    """Nomad's own, in one line; a proxy's page is none of them."""
+    said = FORWARDED.sub("", " ".join(text.split()))
+    return said if said and not is_page(said.encode()) else f"HTTP {status}"
+
+
+def is_page(data: bytes) -> bool:
+    """Whether that is a web page: no answer of Nomad's API begins so."""
+    return data.lstrip().startswith(b"<")
+
+
+def astray(address: str) -> TransportError:
+    """The error of a page where an answer was to be: no API has heard the request."""
+    words = f"a web page answers at {address}, and not Nomad's API"
+    return TransportError(words, remedy=PATHLESS, sent=False)
 
 
 def passing(words: str) -> bool:
@@ -120,7 +142,12 @@ def rejected(words: str) -> Rejected:
     """The error of a job that Nomad refused with these words."""
     low = words.lower()
     remedy = next((help for said, help in REMEDIES.items() if said in low), "")
-    return Rejected(f"Nomad refuses the job: {words}", remedy=remedy)
+    return Rejected(f"Nomad refuses the job: {listed(words)}", remedy=remedy)
+
+
+def listed(words: str) -> str:
+    """What Nomad lists, and lists within lists, as one sentence."""
+    return COUNTED.sub("", words).replace(" * ", "; ")
 
 
 def unreachable(error: Broken, address: str) -> BatchBridgeError:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import random
 import re
-import ssl
 import time
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,10 +24,11 @@ import pycurl
 
 from batchbridge.errors import BatchBridgeError, ConfigError, RateLimited, TransportError
 from batchbridge.secrets import Credential
-from batchbridge_nomad.replies import Unauthorized, problem, unreachable
+from batchbridge_nomad.replies import Unauthorized, astray, is_page, problem, unreachable
 from batchbridge_nomad.settings import NomadSettings
 from batchbridge_nomad.steps import Steps, alone, together
 from batchbridge_nomad.transfer import Broken, Connections, Options, Reply
+from batchbridge_nomad.trust import trust
 
 T = TypeVar("T")
 
@@ -168,9 +168,12 @@ class Session:
         asked = {**self._target(request.url, request.params), **how}
         with closing((yield from self._reply(asked, self._settings.request_timeout))) as reply:
             try:
-                return Answer(reply.read(), reply.head)
+                answer = Answer(reply.read(), reply.head)
             except Broken as error:
                 raise unreachable(error, self._settings.address) from error
+        if is_page(answer.data):
+            raise astray(self._settings.address)
+        return answer
 
     def _reply(self, asked: Options, silence: float, *, breakable: bool = False) -> Steps[Reply]:
         """The answer, once Nomad allows a connection: one too many is refused unheard.
@@ -280,43 +283,6 @@ class Identity:
     def headers(self, token: str) -> list[str]:
         """What a request says of us."""
         return [*self._proxy, *([f"X-Nomad-Token: {token}"] if token else ())]
-
-
-# -- whom we trust ---------------------------------------------------------------------------
-
-
-def trust(settings: NomadSettings) -> Options:
-    """What a server must show, and what we show. ConfigError where a file cannot be used."""
-    if not settings.address.startswith("https://"):
-        return {}
-    _check(settings)
-    usual = ssl.get_default_verify_paths()
-    own = settings.ca_cert or settings.ca_path
-    verify = not settings.tls_skip_verify
-    shown = {pycurl.SSLCERT: settings.client_cert, pycurl.SSLKEY: settings.client_key}
-    return {
-        # None: not libcurl's own authorities either, which it would add to ours.
-        pycurl.CAINFO: (settings.ca_cert or None) if own else usual.cafile,
-        pycurl.CAPATH: (settings.ca_path or None) if own else usual.capath,
-        pycurl.SSL_VERIFYPEER: int(verify),
-        pycurl.SSL_VERIFYHOST: 2 * int(verify),
-        **{option: file for option, file in shown.items() if file},
-    }
-
-
-def _check(settings: NomadSettings) -> None:
-    """libcurl would say it at the first request, and not which file."""
-    try:
-        context = ssl.create_default_context(
-            cafile=settings.ca_cert or None, capath=settings.ca_path or None
-        )
-        if settings.client_cert:
-            context.load_cert_chain(settings.client_cert, settings.client_key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"a certificate cannot be used: {error}",
-            remedy="check ca_cert, ca_path, client_cert and client_key",
-        ) from error
 
 
 # -- by which way we connect -----------------------------------------------------------------

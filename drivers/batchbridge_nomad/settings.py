@@ -52,13 +52,16 @@ class NomadSettings:
         _check_address(self.address)
         if bool(self.client_cert) != bool(self.client_key):
             raise ValueError("client_cert and client_key go together")
-        if not (self.request_timeout > 0 and self.mhz_per_core > 0):
-            raise ValueError("request_timeout and mhz_per_core must be more than 0")
+        for name in ("request_timeout", "mhz_per_core"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be more than 0")
 
 
 def _check_address(address: str) -> None:
     """ValueError where it is none; what may be a password is not shown."""
     if address.startswith("unix://"):
+        if address == "unix://":
+            raise ValueError("address names no socket: unix:///path/of/the.sock")
         return
     if "@" in address:
         raise ValueError(
@@ -73,6 +76,8 @@ def _check_address(address: str) -> None:
         raise ValueError(f"address {address!r} cannot be read: {error}") from None
     if not named:
         raise ValueError(f"address {address!r} names no host, or the port 0")
+    if "?" in address or "#" in address:
+        raise ValueError(f"address {address!r} holds more than a host, a port and a path")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

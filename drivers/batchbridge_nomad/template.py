@@ -27,8 +27,12 @@ UNSAID = ""
 """What parsed HCL, or a job that is shown, has for some of what was not said. It is kept: where
 Nomad tells empty from absent, only so the rest of that job means what it did."""
 
-NAMES = ("ID", "Name", "Type", "Count")
+NAMES = ("ID", "Name", "Type")
 """What is ours by nature, and nobody need be told of."""
+
+
+GLOBAL = "global"
+"""The region of a job that names none: Nomad takes it for that of the agent that is asked."""
 
 
 class _Task(TypedDict, total=False):
@@ -77,6 +81,8 @@ def base(parsed: Mapping[str, Any]) -> Block:
     SpecError where it is something else than one batch job of one group.
     """
     job = _checked(_said(parsed.get("Job", parsed)))
+    if job.get("Region") == GLOBAL:
+        del job["Region"]
     if job.get("Type", "batch") != "batch" or job.keys() & {"Periodic", "ParameterizedJob"}:
         raise _refused("is not a plain batch job", 'say type = "batch", and nothing of when')
     groups = job.get("TaskGroups") or [{}]

@@ -23,7 +23,7 @@ from tests.drivers.nomad.agent import Agent
 from tests.drivers.nomad.agent.acl import Policy
 from tests.drivers.nomad.agent.answers import found
 
-from .answering import SCOPE
+from .answering import SCOPE, submission
 
 
 @pytest.mark.parametrize(
@@ -116,6 +116,24 @@ def test_an_address_with_a_path_of_nomads_is_told(agent):
     with closing(astray), pytest.raises(TransportError) as caught:
         astray.snapshot(SCOPE, ["bb-1"])
     assert "without a path" in caught.value.remedy
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_a_web_page_is_no_answer_and_is_not_shown(httpserver, driver, status):
+    """An agent's own, too: whatever is asked for below /ui."""
+    page = "\n<!DOCTYPE html><html>hello</html>"
+    httpserver.expect_request("/v1/job/bb-1").respond_with_data(page, status=status)
+    with pytest.raises(TransportError) as caught:
+        driver.snapshot(SCOPE, ["bb-1"])
+    assert "html" not in str(caught.value)
+    assert "/ui" in caught.value.remedy
+
+
+def test_a_submit_that_a_web_page_answers_is_not_in_doubt(httpserver, driver):
+    httpserver.expect_request("/v1/jobs").respond_with_data("<html></html>")
+    with pytest.raises(TransportError) as caught:
+        list(driver.submit([submission()]))
+    assert not caught.value.sent
 
 
 def test_a_redirect_is_not_followed(httpserver, driver):

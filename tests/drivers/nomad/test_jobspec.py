@@ -62,7 +62,7 @@ def test_nomad_runs_it_once_as_far_as_it_can():
 
 def test_what_is_not_asked_for_is_nomads_default():
     made = job()
-    assert not {"Region", "NodePool", "Priority", "Constraints"} & made.keys()
+    assert not {"NodePool", "Priority", "Constraints"} & made.keys()
     assert "Resources" not in task()
 
 
@@ -290,8 +290,12 @@ def test_options_that_cannot_be_meant(options):
         {"address": "http://127.0.0.1:0"},
         {"address": "http://[::1"},
         {"address": "https://"},
+        {"address": "http://127.0.0.1:4646?token=x"},
+        {"address": "http://127.0.0.1:4646/#/jobs"},
+        {"address": "unix://"},
         {"client_cert": "cert.pem"},
         {"mhz_per_core": 0},
+        {"request_timeout": 0},
     ],
 )
 def test_settings_that_cannot_be_meant(fields):

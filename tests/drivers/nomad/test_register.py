@@ -21,11 +21,13 @@ DISABLED = "Job registration, dispatch, and scale are disabled by the scheduler 
 
 
 def test_a_job_that_is_not_valid_is_refused_in_nomads_words(httpserver, driver):
-    text = "1 error occurred:\n\t* Task group main validation failed\n\n"
+    inner = "2 errors occurred:\n\t* Task main has no name\n\t* it has no driver\n\n"
+    text = f"1 error occurred:\n\t* Task group main validation failed: {inner}\n\n"
     httpserver.expect_request("/v1/jobs").respond_with_data(text, status=500)
     (receipt,) = driver.submit([submission()])
     assert type(receipt.error) is Rejected
-    assert "Task group main validation failed" in str(receipt.error)
+    said = "Task group main validation failed: Task main has no name; it has no driver"
+    assert str(receipt.error) == f"Nomad refuses the job: {said}"
     assert len(httpserver.log) == 1
 
 
@@ -36,6 +38,7 @@ def test_a_job_that_is_not_valid_is_refused_in_nomads_words(httpserver, driver):
         ('job "x" is in nonexistent node pool "y"', "nomad node pool list"),
         ("log storage (100 MB) must be less than requested disk capacity (10 MB)", "more disk"),
         ('Vault "default" not enabled but used in the job', "vault_role"),
+        ("RPC Error:: 400,variables are limited to 64KiB in total size", "elsewhere"),
         (f"rpc error: {DISABLED}", "operator"),
     ],
 )
@@ -45,12 +48,13 @@ def test_a_refused_job_says_what_would_help(httpserver, driver, words, remedy):
     (receipt,) = driver.submit([submission()])
     assert type(receipt.error) is Rejected
     assert remedy in receipt.error.remedy
+    assert "rpc error" not in str(receipt.error).lower()
 
 
 def test_nomads_warnings_are_told(nomad_driver):
     (receipt,) = nomad_driver.submit([submission(options={"memory_max": "1G"})])
     (note,) = receipt.notes
-    assert note.startswith("Nomad warns: 1 warning: * Memory oversubscription is not enabled; Task")
+    assert note.startswith("Nomad warns: Memory oversubscription is not enabled; Task")
 
 
 def test_what_of_a_template_does_not_stand_is_told(httpserver, driver):

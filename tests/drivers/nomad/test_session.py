@@ -22,8 +22,8 @@ from batchbridge.model import JobRef
 from batchbridge_nomad import NomadDriver
 from batchbridge_nomad.api import Api
 from batchbridge_nomad.replies import unreachable
-from batchbridge_nomad.session import trust
 from batchbridge_nomad.transfer import Broken
+from batchbridge_nomad.trust import trust
 
 from .answering import SCOPE, TEAM, submission
 
@@ -217,9 +217,28 @@ def test_verification_is_left_out_where_that_was_asked_for(secure, authority):
         assert api.jobs(TEAM) == ()
 
 
-def test_a_certificate_that_is_not_there():
-    with pytest.raises(ConfigError, match="certificate"):
-        trust(NomadDriver.Settings(address="https://x", ca_cert="/no/such.pem"))
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"ca_cert": "/no/such.pem"}, "ca_cert /no/such.pem cannot be used: No such file"),
+        ({"ca_path": "/no/such"}, "ca_path /no/such cannot be used: No such file"),
+        ({"client_cert": "/no", "client_key": "/none"}, "client_cert /no and client_key /none "),
+    ],
+)
+def test_a_certificate_that_is_not_there_is_named(fields, named):
+    with pytest.raises(ConfigError, match=named):
+        trust(NomadDriver.Settings(address="https://x", **fields))
+
+
+def test_the_password_of_a_key_is_not_asked_for(authority):
+    """At the terminal, while whoever waits sees nothing."""
+    sealed, key = authority / "sealed.key", authority / "server.key"
+    seal = ["openssl", "rsa", "-aes256", "-passout", "pass:word", "-in", key, "-out", sealed]
+    subprocess.run(seal, check=True, capture_output=True)
+    given = {"client_cert": str(authority / "server.pem"), "client_key": str(sealed)}
+    with pytest.raises(ConfigError, match="client_key") as caught:
+        trust(NomadDriver.Settings(address="https://x", **given))
+    assert "password" in caught.value.remedy
 
 
 @pytest.mark.parametrize(("given", "other"), [("ca_cert", "CAPATH"), ("ca_path", "CAINFO")])

@@ -17,7 +17,7 @@ SITES = {
     "Job": {
         "ID": "theirs",
         "Type": "batch",
-        "Region": None,
+        "Region": "eu",
         "Datacenters": ["dc1"],
         "Priority": 30,
         "Meta": {"cost": "team-a", "batchbridge_user": "root"},
@@ -65,7 +65,6 @@ def test_what_only_the_template_says_stands():
     assert made["Meta"]["cost"] == "team-a"
     assert made["TaskGroups"][0]["EphemeralDisk"] == {"SizeMB": 5000}
     assert task()["KillTimeout"] == 5
-    assert "Region" not in made
 
 
 def test_what_makes_it_ours_does_not():
@@ -74,6 +73,14 @@ def test_what_makes_it_ours_does_not():
     assert (made["ID"], made["Meta"]["batchbridge_user"]) == ("bb-key", "me")
     assert (group["Name"], group["Count"], group["RestartPolicy"]["Attempts"]) == ("main", 1, 0)
     assert [one["Name"] for one in group["Tasks"]] == ["main"]
+
+
+def test_a_region_is_what_the_reference_says_and_not_the_template():
+    """The job would be followed in another one."""
+    assert laid(base())["Region"] == ""
+    assert "job.Region" in [*template.overridden(base(), laid(base()))]
+    usual = base(Region="global")  # Nomad's word for that of whoever is asked
+    assert "job.Region" not in [*template.overridden(usual, laid(usual))]
 
 
 def test_a_restart_policy_of_the_task_gives_way_too():
@@ -151,6 +158,7 @@ def test_what_gave_way_is_named():
     said = list(template.overridden(below, laid(below, options={"priority": 70})))
     assert "job.Priority" in said
     assert "job.TaskGroups[0].RestartPolicy.Attempts" in said
+    assert "job.TaskGroups[0].Count" in said
     assert "job.Meta.batchbridge_user" in said
     assert not [place for place in said if place.endswith((".ID", ".Name", "Constraints"))]
 

@@ -81,6 +81,7 @@ def preempt_command(ctx: click.Context, session: Session, wanted: Wanted, reason
     PREEMPTED. Jobs that are over are left as they are.
     """
     found = known(chosen(session, wanted))
+    able(found.jobs, "preempt")
     live = _live(found)
     session.client.preempt(live, reason=reason)
     note(f"asked to preempt {len(live)}")
@@ -100,6 +101,7 @@ def reprioritise_command(
     Jobs that are over are left as they are.
     """
     found = known(chosen(session, wanted))
+    able(found.jobs, "reprioritise")
     live = _live(found)
     session.client.reprioritise(live, priority)
     note(f"gave {len(live)} the priority {priority:g}")

@@ -144,7 +144,11 @@ def known(found: Found) -> Found:
 
 
 def _known(session: Session, wanted: Wanted) -> Found:
-    """The jobs that the journal or the engine know, with what the filters say."""
+    """The jobs that the journal or the engine know, with what the filters say.
+
+    Of those in the journal, where words are given, only what they may mean: an engine that cannot
+    be reached any more is then no matter, unless a job of its is meant.
+    """
     found, asked_at = Found(), dict[Job, float]()
     for engine, entries in _by_engine(session, wanted).items():
         with found.trying(engine):
@@ -161,7 +165,7 @@ def _by_engine(session: Session, wanted: Wanted) -> dict[str, list[Entry]]:
     """What the journal knows of the jobs, for each engine that is meant."""
     groups: dict[str, list[Entry]] = {}
     for entry in session.journal.entries(since=wanted.start, job_set=wanted.job_set):
-        if session.covers(entry):
+        if session.covers(entry) and _may_mean(wanted.words, entry):
             groups.setdefault(entry.engine, []).append(entry)
     return groups
 
@@ -213,7 +217,7 @@ def _matching(session: Session, word: str, recent: Sequence[Job]) -> list[Job]:
     named = [job for job in recent if job.name == word]
     if named:
         return named
-    begun = [job for job in recent if _begins(job, word)]
+    begun = [job for job in recent if _begins(job.ref, word)]
     exact = [job for job in begun if word in (job.ref.id, str(job.ref))]
     if len(exact or begun) > 1:
         raise _ambiguous(word, exact or begun)
@@ -227,8 +231,16 @@ def _matching(session: Session, word: str, recent: Sequence[Job]) -> list[Job]:
     return exact or begun
 
 
-def _begins(job: Job, word: str) -> bool:
-    return job.ref.id.startswith(word) or str(job.ref).startswith(word)
+def _may_mean(words: Sequence[str], entry: Entry) -> bool:
+    """Whether one of these may mean that submission; any is meant where there are none."""
+    if not words or entry.name in words:
+        return True
+    ref = JobRef.parse(entry.ref) if entry.ref else None
+    return ref is not None and any(_begins(ref, word) for word in words)
+
+
+def _begins(ref: JobRef, word: str) -> bool:
+    return ref.id.startswith(word) or str(ref).startswith(word)
 
 
 def _ambiguous(word: str, jobs: Sequence[Job]) -> SpecError:

@@ -99,6 +99,8 @@ def test_what_an_engine_cannot_do_is_said_before_it_is_asked(bb, verb):
     ref = bb.submit("--", "sleep", "600")
     assert f"local has no {verb[0]}" in bb(*verb, ref, code=2).stderr
     bb("cancel", ref)
+    bb("wait", ref, code=143)
+    assert f"local has no {verb[0]}" in bb(*verb, ref, code=2).stderr
 
 
 def test_a_word_that_is_no_text_is_wrong_usage(bb, monkeypatch):
@@ -125,6 +127,18 @@ def test_what_is_no_text_is_refused_where_it_enters(bb, verb, flag):
 
 def test_an_undefined_profile_in_a_reference_is_named(bb):
     assert "elsewhere" in bb("status", "local://elsewhere/c0ffee", code=2).stderr
+
+
+def test_a_profile_that_is_gone_is_no_matter_unless_a_job_of_its_is_meant(bb, world, monkeypatch):
+    monkeypatch.setenv("BATCHBRIDGE_SITE_ROOT", str(world / "other"))
+    (world / "here" / "batchbridge.toml").write_text('[profile.site]\nbackend = "local"\n')
+    lost = bb.ended("--profile", "site", "--name", "lost", "--", "true")
+    bb.ended("--name", "found", "--", "true")
+    (world / "here" / "batchbridge.toml").unlink()
+    assert bb("status", "found").stderr == ""
+    for word in ("lost", lost.rpartition("/")[2]):
+        assert "no profile 'site'" in bb("status", word, code=125).stderr
+    assert "no profile 'site'" in bb("status", "--mine", code=125).stderr
 
 
 def test_the_table_is_whole_and_aligned(bb, three):

@@ -10,7 +10,7 @@ import click
 
 from batchbridge import submit
 from batchbridge.cli.console import complain, note
-from batchbridge.cli.following import Waits, detaching
+from batchbridge.cli.following import Waits, detaching, submitting
 from batchbridge.cli.live import progress
 from batchbridge.cli.manyjobs import Form, Item
 from batchbridge.cli.session import Session
@@ -107,12 +107,13 @@ class Many:
                 self._tell_notes(outcome)
             advance()
 
-        self._client.submit_many(
-            [self._form(item) for item in good],
-            keys=[self._key_of(item) for item in good],
-            detach=self._mode.detach,
-            on_each=told,
-        )
+        with submitting():
+            self._client.submit_many(
+                [self._form(item) for item in good],
+                keys=[self._key_of(item) for item in good],
+                detach=self._mode.detach,
+                on_each=told,
+            )
 
     def _tell_notes(self, job: Job) -> None:
         """Each note once: of many jobs they are mostly the same."""

@@ -216,6 +216,16 @@ def detaching(jobs: Callable[[], Sequence[Job]]) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def submitting() -> Iterator[None]:
+    """Within the block, Ctrl-C says where it is told what was submitted by then."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        note("interrupted while submitting; batchbridge list tells what was submitted")
+        raise
+
+
 def _offer_cancel(jobs: Sequence[Job]) -> None:
     what = "the job goes" if len(jobs) == 1 else f"{len(jobs)} jobs go"
     try:

@@ -14,7 +14,7 @@ import click
 from batchbridge import registry
 from batchbridge.cli.console import complain, note
 from batchbridge.cli.flags import checked_text
-from batchbridge.cli.following import called
+from batchbridge.cli.following import called, submitting
 from batchbridge.cli.selection import JobsCommand, Wanted, chosen, find, known
 from batchbridge.cli.session import Session
 from batchbridge.cli.watching import Mode, mode_flags
@@ -179,7 +179,7 @@ def _submitted(
         {**entry.spec, "job_set": entry.job_set} for entry, _ in group
     ]
     try:
-        with chdir(cwd):
+        with chdir(cwd), submitting():
             return client.submit_many(
                 forms, keys=[key for _, key in group], detach=mode.detach, on_each=told
             )

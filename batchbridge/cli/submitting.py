@@ -11,6 +11,7 @@ import click
 from batchbridge.cli.bulk import Many
 from batchbridge.cli.console import note
 from batchbridge.cli.flags import FIELDS, checked_text, form_of, job_flags, options_help
+from batchbridge.cli.following import submitting
 from batchbridge.cli.manyjobs import Array, Form, read
 from batchbridge.cli.session import EngineCommand, Session, driver_of
 from batchbridge.cli.watching import Mode, mode_flags
@@ -113,7 +114,8 @@ def _tell_withheld(session: Session) -> None:
 
 def _one(session: Session, form: Form, key: str | None, mode: Mode) -> int:
     keys = None if key is None else [key]
-    (job,) = session.client.submit_many([form], keys=keys, detach=mode.detach)
+    with submitting():
+        (job,) = session.client.submit_many([form], keys=keys, detach=mode.detach)
     if isinstance(job, BatchBridgeError):
         raise job
     mode.tell(job)

@@ -130,10 +130,6 @@ def _name_failed(event: Event) -> None:
         click.echo(describe(event.ref, event.record), err=True)
 
 
-def _say_nothing(event: Event) -> None:
-    """Waiting is silent."""
-
-
 def _only(jobs: Sequence[Job]) -> Job:
     if len(jobs) != 1:
         raise UsageError(
@@ -203,7 +199,7 @@ class Mode:
             if self.follow:
                 stay(jobs, show)
             else:
-                told = _emit_end if self.as_json else _say_nothing
+                told = _emit_end if self.as_json else _name_failed
                 wait_for(jobs, told, total=total, turn=turn)
         return exit_status(jobs)
 
@@ -212,7 +208,7 @@ def mode_flags(function: Callable[..., None]) -> Callable[..., None]:
     """The flags that say what happens once jobs are submitted; `function` gets them as ``mode``."""
 
     @click.option("-f", "--follow", is_flag=True, help="Show states and output until the end.")
-    @click.option("--wait", is_flag=True, help="Wait silently until the end.")
+    @click.option("--wait", is_flag=True, help="Wait until the end; name what did not succeed.")
     @verbose_flag
     @json_flag
     @wraps(function)

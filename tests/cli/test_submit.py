@@ -101,11 +101,20 @@ def test_following_as_json_is_events_alone(bb):
     assert (states[-1]["state"], states[-1]["signal"]) == ("FAILED", 9)
 
 
-@pytest.mark.parametrize(("command", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -15 $$", 143)])
-def test_waiting_is_silent_and_ends_with_the_jobs_exit_code(bb, command, code):
+@pytest.mark.parametrize(
+    ("command", "code", "why"),
+    [
+        ("exit 0", 0, ""),
+        ("exit 7", 7, " FAILED: EXIT_CODE, exit code 7\n"),
+        ("kill -15 $$", 143, " FAILED: SIGNAL, signal 15\n"),
+    ],
+)
+def test_waiting_ends_with_the_jobs_exit_code_and_says_why_it_did_not_succeed(
+    bb, command, code, why
+):
     result = bb("submit", "--wait", "--command", command, code=code)
     assert result.stdout.startswith("local://local/")
-    assert result.stderr == ""
+    assert result.stderr == (result.stdout.strip() + why if why else "")
 
 
 def test_a_run_timeout_is_124(bb):

@@ -131,6 +131,17 @@ def test_another_job_refused_under_its_key_leaves_a_lost_answer_open(bb, engine,
     assert "n (k) at fake://fake: outcome unknown" in bb("list").stderr
 
 
+@pytest.mark.parametrize("many", [(), ("--array", "0-1")])
+def test_an_interrupt_while_submitting_says_where_to_look(bb, engine, monkeypatch, many):
+    def submit(self, submissions):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "submit", submit)
+    stderr = bb("submit", "--backend", "fake", *many, "--", "true", code=130).stderr
+    assert "interrupted while submitting; batchbridge list tells" in stderr
+    assert "outcome unknown" in bb("list").stderr
+
+
 def test_an_outage_is_told_once_and_waited_out(bb, engine, monkeypatch):
     monkeypatch.setattr("batchbridge.backoff.delays", lambda: iter([0.0] * 100))
     answers, outage = engine.snapshot, [TransportError("connection refused") for _ in range(6)]

@@ -28,7 +28,17 @@ def merge(
         if isinstance(own.get(rival), Mapping):
             rivals = own[rival].keys()
             under[field] = {k: v for k, v in under.get(field, {}).items() if k not in rivals}
-    return _over(own, {**under, "options": options}, (*_ADDED_TO, "options"))
+    return joined({**under, "options": options}, own)
+
+
+def joined(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`under` with what `over` says: mappings are joined, all else is replaced."""
+    both = {
+        name: {**under[name], **value}
+        for name, value in over.items()
+        if isinstance(value, Mapping) and isinstance(under.get(name), Mapping)
+    }
+    return {**under, **over, **both}
 
 
 def collect(layers: Layers, profile: str, options_cls: type[Any]) -> dict[str, Found]:
@@ -94,14 +104,3 @@ def _entries(layers: Layers, table: tuple[str, ...]) -> Iterator[tuple[str, Foun
     for file in layers.files:
         for name, value in (file.get(*table) or {}).items():
             yield name, Found(value, Origin(file.kind, file.where(*table, name)))
-
-
-def _over(
-    own: Mapping[str, Any], under: Mapping[str, Any], added_to: tuple[str, ...]
-) -> dict[str, Any]:
-    both = {
-        name: {**under[name], **own.get(name, {})}
-        for name in added_to
-        if name in under and isinstance(own.get(name, {}), Mapping)
-    }
-    return {**under, **own, **both}

@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 import msgspec
 
+from batchbridge.defaults import joined
 from batchbridge.errors import SpecError, UsageError
 
 INDEX: Final = "BATCHBRIDGE_INDEX"
@@ -63,16 +64,6 @@ def _indexed(form: Form, index: int) -> Form:
     return {**form, **named, "env": {**form.get("env", {}), INDEX: str(index)}}
 
 
-def merged(form: Form, over: Form) -> Form:
-    """`form` with what `over` says: mappings are joined, all else is replaced."""
-    joined = {
-        name: {**form[name], **value}
-        for name, value in over.items()
-        if isinstance(value, Mapping) and isinstance(form.get(name), Mapping)
-    }
-    return {**form, **over, **joined}
-
-
 def read(path: str, over: Form) -> list[Item]:
     """The jobs of a YAML list or of JSON lines (``-``: JSON lines from stdin), each with `over`.
 
@@ -83,7 +74,7 @@ def read(path: str, over: Form) -> list[Item]:
         raise UsageError(f"{path} holds no jobs")
     return [
         replace(
-            item, form=item.form if isinstance(item.form, SpecError) else merged(item.form, over)
+            item, form=item.form if isinstance(item.form, SpecError) else joined(item.form, over)
         )
         for item in items
     ]

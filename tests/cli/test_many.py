@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from batchbridge.cli.manyjobs import Array, merged, read
+from batchbridge.cli.manyjobs import Array, read
+from batchbridge.defaults import joined
 from batchbridge.errors import SpecError, UsageError
 
 JOBS = """\
@@ -169,7 +170,7 @@ def test_an_array_of_more_jobs_than_a_machine_can_hold_is_refused():
 
 
 def test_flags_are_joined_with_mappings_and_replace_the_rest():
-    assert merged({"env": {"A": "1"}, "cpu": 1}, {"env": {"B": "2"}, "cpu": 2, "name": "n"}) == {
+    assert joined({"env": {"A": "1"}, "cpu": 1}, {"env": {"B": "2"}, "cpu": 2, "name": "n"}) == {
         "env": {"A": "1", "B": "2"},
         "cpu": 2,
         "name": "n",

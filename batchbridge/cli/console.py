@@ -12,7 +12,8 @@ import msgspec
 
 from batchbridge.errors import BatchBridgeError
 
-_COLOURS: Final = {"SUCCEEDED": "green", "FAILED": "red", "LOST": "red", "CANCELLED": "yellow"}
+COLOURS: Final = {"SUCCEEDED": "green", "FAILED": "red", "LOST": "red", "CANCELLED": "yellow"}
+"""Of states, as a terminal shows them; the others have none."""
 
 
 json_flag = click.option("--json", "as_json", is_flag=True, help="One JSON line for each.")
@@ -38,7 +39,7 @@ def complain(error: BatchBridgeError, where: str = "") -> None:
 
 def coloured(state: str) -> str:
     """A state as a terminal shows it; click takes the colour out elsewhere."""
-    return click.style(state, fg=_COLOURS.get(state))
+    return click.style(state, fg=COLOURS.get(state))
 
 
 def columns(rows: Iterable[Sequence[str]]) -> None:

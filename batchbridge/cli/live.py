@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from batchbridge.cli.console import on_terminal
+from batchbridge.cli.console import COLOURS, on_terminal
 from batchbridge.cli.following import called, how, summary
 from batchbridge.configfiles import printable
 from batchbridge.jobs import Job
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 REDRAW: Final = 0.1
 """Seconds between two drawings."""
-
-_STYLES: Final = {"SUCCEEDED": "green", "FAILED": "red", "LOST": "red", "CANCELLED": "yellow"}
 
 
 class _Pace:
@@ -95,7 +93,7 @@ def _table(jobs: Sequence[Job], *, rows: int) -> Table:
     drawn = Table("JOB", "STATE", "ATTEMPT", "NODE", "MESSAGE", caption=summary(jobs) + hidden)
     for job in shown:
         record = job.record
-        state = Text(how(record), style=_STYLES.get(str(record.state), ""))
+        state = Text(how(record), style=COLOURS.get(str(record.state), ""))
         message = printable(record.message)
         cells = (Text(text) for text in (str(record.attempt), record.node, message))
         drawn.add_row(Text(called(job)), state, *cells)

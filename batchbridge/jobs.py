@@ -18,7 +18,7 @@ from batchbridge.errors import (
     WaitTimeout,
 )
 from batchbridge.hub import Hub
-from batchbridge.logs import Decoder, LogChunk, follow
+from batchbridge.logs import Decoder, LogChunk, output
 from batchbridge.model import (
     Cause,
     Explanation,
@@ -102,7 +102,7 @@ class Job:
     def refresh(self) -> Record:
         """Ask the engine once, now. Raises where it cannot be asked, or does not know the job."""
         self._watched.ledger.refresh([self.ref.id])
-        self._raise_error()
+        self._watched.check()
         return self.record
 
     def wait(self, timeout: float | None = None) -> Record:
@@ -111,7 +111,7 @@ class Job:
         ledger = self._watched.ledger
         with ledger.changed:
             over = ledger.changed.wait_for(self._over, timeout)
-            self._raise_error()
+            self._watched.check()
         if not over:
             raise WaitTimeout(f"{self.ref} is {self.record.state} after {timeout:g} s")
         return self.record
@@ -135,7 +135,7 @@ class Job:
             news = self._events_after(told)
             yield from news
             told += len(news)
-            self._raise_error()
+            self._watched.check()
             if self.done() and told == len(self._watched.events):
                 return
 
@@ -156,7 +156,7 @@ class Job:
             self._watch()
         elif self.record.state in (None, JobState.SUBMITTED):
             self.refresh()
-        return _follow(self._watched, streams, follow=follow)
+        return output(self._watched, streams, follow=follow)
 
     def explain(self) -> Explanation | None:
         """Why it is where it is, if the engine can say."""
@@ -198,11 +198,6 @@ class Job:
     def _over(self) -> bool:
         return self._watched.settled or self._watched.error() is not None
 
-    def _raise_error(self) -> None:
-        problem = self._watched.error()
-        if problem is not None:
-            raise problem
-
     def _tail(self) -> str:
         """The last lines of its output, or why they cannot be had."""
         lines: deque[str] = deque(maxlen=TAIL)
@@ -213,9 +208,6 @@ class Job:
         except BatchBridgeError as error:
             return f"(its logs cannot be read: {error})"
         return "".join(lines)
-
-
-_follow = follow
 
 
 def describe(ref: JobRef, record: Record) -> str:
@@ -248,7 +240,7 @@ def _check_pending(pending: Mapping[Job, None], *, overdue: bool) -> None:
     if overdue:
         raise WaitTimeout(f"{len(pending)} jobs are not done")
     for job in pending:
-        job._raise_error()
+        job._watched.check()
 
 
 def news(jobs: Sequence[Job], *, every: float = 0.2) -> Iterator[list[Event]]:

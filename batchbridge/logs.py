@@ -6,7 +6,6 @@ import codecs
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from batchbridge.backoff import delays, pause
 from batchbridge.errors import TransportError
@@ -75,7 +74,7 @@ class _Reader:
         return page
 
 
-def follow(watched: Watched, streams: Iterable[Stream], *, follow: bool) -> Iterator[LogChunk]:
+def output(watched: Watched, streams: Iterable[Stream], *, follow: bool) -> Iterator[LogChunk]:
     """What the job writes, until it has ended and all is read; without `follow`, what is there.
 
     What has ended is read to its end in any case, for which an engine may need some seconds.
@@ -115,7 +114,7 @@ def _attempt(
         if not watched.record.ended(attempt):
             if not follow:
                 return
-            _raise_trouble(watched)
+            watched.check()
             if watched.settled:
                 return
         yield LogChunk(streams[-1], attempt, b"")
@@ -125,10 +124,4 @@ def _await_news(watched: Watched) -> None:
     """The attempt's output is complete, but the job is not settled: wait for what comes."""
     with watched.ledger.changed:
         watched.ledger.changed.wait(1.0)
-    _raise_trouble(watched)
-
-
-def _raise_trouble(watched: Watched) -> None:
-    problem: Any = watched.error()
-    if problem is not None:
-        raise problem
+    watched.check()

@@ -117,6 +117,12 @@ class Watched:
             )
         return None if self.record.terminal else self.ledger.trouble
 
+    def check(self) -> None:
+        """Raise :meth:`error`, if there is one."""
+        problem = self.error()
+        if problem is not None:
+            raise problem
+
 
 def event_of(watched: Watched, change: Change, now: float) -> Event:
     """The event that this change of that job is, learnt now."""

@@ -6,7 +6,7 @@ from batchbridge import logs
 from batchbridge.driver import Capabilities
 from batchbridge.errors import NoSuchJob, TransportError
 from batchbridge.hub import Hub
-from batchbridge.logs import Decoder, follow
+from batchbridge.logs import Decoder, output
 from batchbridge.model import Absent, JobRef, JobState, LogPage, Seen
 from batchbridge.watched import Watched
 
@@ -45,7 +45,7 @@ def test_pages_are_joined_in_order_and_end_at_eof():
     driver = Fake()
     driver.pages = [LogPage(b"a", "1"), LogPage(b"", "1"), LogPage(b"b", "2", eof=True)]
     job = watched(driver, Seen("a", S.SUCCEEDED, final=True))
-    chunks = list(follow(job, ("stdout",), follow=True))
+    chunks = list(output(job, ("stdout",), follow=True))
     assert [chunk.data for chunk in chunks] == [b"a", b"", b"b"]
 
 
@@ -55,13 +55,13 @@ def test_what_has_ended_is_read_to_its_end_without_follow_too(stays):
     driver = Fake()
     driver.pages = [LogPage(b"", "0"), LogPage(b"", "0", eof=True, truncated=True)]
     job = watched(driver, Seen("a", S.SUCCEEDED, final=True))
-    (turn, lost) = follow(job, ("stdout",), follow=stays)
+    (turn, lost) = output(job, ("stdout",), follow=stays)
     assert (turn.data, turn.truncated, lost.truncated) == (b"", False, True)
 
 
 def test_who_follows_gets_a_turn_while_the_job_is_silent():
     job = watched(Fake(), Seen("a", S.RUNNING))
-    turns = follow(job, ("stdout", "stderr"), follow=True)
+    turns = output(job, ("stdout", "stderr"), follow=True)
     assert [next(turns).data for _ in range(3)] == [b"", b"", b""]
 
 
@@ -69,31 +69,31 @@ def test_what_is_there_ends_at_the_first_silence_without_follow():
     driver = Fake()
     driver.pages = [LogPage(b"a", "1"), LogPage(b"", "1"), LogPage(b"later", "2")]
     job = watched(driver, Seen("a", S.RUNNING))
-    assert [chunk.data for chunk in follow(job, ("stdout",), follow=False)] == [b"a"]
+    assert [chunk.data for chunk in output(job, ("stdout",), follow=False)] == [b"a"]
 
 
 def test_lost_bytes_are_told_even_where_nothing_follows_them():
     driver = Fake()
     driver.pages = [LogPage(b"", "9", eof=True, truncated=True)]
     job = watched(driver, Seen("a", S.SUCCEEDED, final=True))
-    assert [chunk.truncated for chunk in follow(job, ("stdout",), follow=True)] == [True]
+    assert [chunk.truncated for chunk in output(job, ("stdout",), follow=True)] == [True]
 
 
 def test_a_broken_connection_is_tried_again_from_the_same_cursor_and_then_told():
     driver = Fake()
     driver.pages = [TransportError("cut"), LogPage(b"a", "1", eof=True)]
     job = watched(driver, Seen("a", S.SUCCEEDED, final=True))
-    assert [chunk.data for chunk in follow(job, ("stdout",), follow=True)] == [b"a"]
+    assert [chunk.data for chunk in output(job, ("stdout",), follow=True)] == [b"a"]
     driver.pages = [TransportError("cut") for _ in range(logs.TRIES)]
     with pytest.raises(TransportError):
-        list(follow(job, ("stdout",), follow=True))
+        list(output(job, ("stdout",), follow=True))
 
 
 def test_attempts_follow_each_other_where_the_engine_counts_them():
     job = watched(
         Counting(), Seen("a", S.RUNNING, attempt=2), Seen("a", S.SUCCEEDED, attempt=2, final=True)
     )
-    chunks = list(follow(job, ("stdout", "stderr"), follow=True))
+    chunks = list(output(job, ("stdout", "stderr"), follow=True))
     assert [(chunk.attempt, chunk.data) for chunk in chunks] == [
         (1, b"on"),
         (1, b"e"),
@@ -105,7 +105,7 @@ def test_attempts_follow_each_other_where_the_engine_counts_them():
 def test_a_job_that_nobody_knows_has_no_logs():
     job = watched(Fake(), Absent("a", 1.0))
     with pytest.raises(NoSuchJob):
-        list(follow(job, ("stdout",), follow=True))
+        list(output(job, ("stdout",), follow=True))
 
 
 def test_characters_split_between_pages_are_whole_again():

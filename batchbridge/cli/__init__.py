@@ -130,8 +130,10 @@ def cli(ctx: click.Context, debug: bool) -> None:
       batchbridge submit --follow -- make test
       batchbridge logs train
     """
-    from batchbridge.cli.console import notes_on_stderr
+    from batchbridge.cli.console import notes_on_stderr, unwanted_colour
 
+    if unwanted_colour():
+        ctx.color = False
     ctx.call_on_close(notes_on_stderr(debug=debug))
 
 

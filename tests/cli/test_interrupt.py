@@ -123,6 +123,19 @@ def test_a_bar_shows_how_many_are_done_and_stdout_is_the_references_alone(termin
     assert [line.partition("//")[0] for line in lines] == ["local:"] * 3
 
 
+@pytest.mark.parametrize("unwanted", [None, ("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_a_terminal_is_shown_colours_unless_they_are_unwanted(bb, terminal, monkeypatch, unwanted):
+    bb.ended("--", "true")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if unwanted:
+        monkeypatch.setenv(*unwanted)
+    listing = terminal("list")
+    assert listing.end() == 0
+    assert ("\x1b[32mSUCCEEDED" in listing.seen) is (unwanted is None)
+    assert ("\x1b" in listing.seen) is (unwanted is None)
+
+
 def test_watch_is_a_table_on_a_terminal_and_lines_elsewhere(bb, terminal, world):
     command = f"until [ -e {world}/gate ]; do sleep .05; done"
     refs = [bb.submit("--name", f"job-{n}", "--command", command) for n in range(2)]

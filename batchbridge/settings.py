@@ -119,6 +119,12 @@ class Config:
         backends = {name: self.backend(name) for name in self._defined()}
         return backends | {name: name for name in registry.names() if name not in backends}
 
+    def in_use(self) -> list[str]:
+        """The default profile, and those that files define: their names are no driver's."""
+        drivers = registry.names()
+        defined = (name for name in self._defined() if name not in drivers)
+        return list(dict.fromkeys([self.default_profile, *defined]))
+
     def backend(self, profile: str) -> str:
         """The driver's name of a profile or a bare backend; ConfigError if neither is defined."""
         found = self.layers.strongest(

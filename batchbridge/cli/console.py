@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -24,22 +25,32 @@ def emit(value: Mapping[str, Any]) -> None:
     click.echo(msgspec.json.encode(value))
 
 
-def note(text: str) -> None:
-    """One line for people, on stderr."""
+def note(text: str, remedy: str = "") -> None:
+    """One line for people, on stderr, and what to do about it."""
     click.echo(f"note: {text}", err=True)
+    _advise(remedy)
 
 
 def complain(error: BatchBridgeError, where: str = "") -> None:
     """An error on stderr, and what to do about it; `where` names what it is about."""
     prefix = f"{where}: " if where else ""
     click.echo(click.style("error: ", fg="red", bold=True) + f"{prefix}{error}", err=True)
-    if error.remedy:
-        click.echo(f"  → {error.remedy}", err=True)
+    _advise(error.remedy)
+
+
+def _advise(remedy: str) -> None:
+    if remedy:
+        click.echo(f"  → {remedy}", err=True)
 
 
 def coloured(state: str) -> str:
     """A state as a terminal shows it; click takes the colour out elsewhere."""
-    return click.style(state, fg=COLOURS.get(state))
+    return click.style(state, fg=COLOURS[state]) if state in COLOURS else state
+
+
+def unwanted_colour() -> bool:
+    """Whether the user, or the terminal, wants no colour: https://no-color.org."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
 def columns(rows: Iterable[Sequence[str]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
@@ -23,7 +23,7 @@ GROUP: Final = "batchbridge.checks"
 def checks(profiles: Sequence[str]) -> Iterator[tuple[str, Check]]:
     """Each check with the place that it is about: the named profiles, or all that are defined."""
     config = Config.load()
-    places = [*(profiles or _in_use(config))]
+    places = profiles or config.in_use()
     used = {config.profiles().get(name, name) for name in places}
     for driver in registry.describe():
         yield "drivers", _driver(driver, used=driver.name in used)
@@ -52,13 +52,6 @@ def _driver(driver: registry.Installed, *, used: bool) -> Check:
         return Check(driver.name, True, driver.distribution)
     detail = str(problem) if used else f"not used by any profile; {problem}"
     return Check(driver.name, not used, detail, problem.remedy)
-
-
-def _in_use(config: Config) -> Iterable[str]:
-    """The default profile, and those that files define: their name is not a driver's."""
-    drivers = registry.names()
-    defined = (name for name in config.profiles() if name not in drivers)
-    return dict.fromkeys([config.default_profile, *defined])
 
 
 def _probed(config: Config, name: str) -> Iterator[Check]:

@@ -11,7 +11,7 @@ from click.shell_completion import get_completion_class
 
 from batchbridge import registry
 from batchbridge.cli.capabilities import capability_table
-from batchbridge.cli.console import columns, complain, emit, json_flag
+from batchbridge.cli.console import columns, complain, emit, json_flag, note
 from batchbridge.cli.doctor import checks
 from batchbridge.cli.schema import job_schema
 from batchbridge.errors import BatchBridgeError, UsageError
@@ -37,11 +37,11 @@ def drivers_command(markdown: bool, as_json: bool) -> None:
         for driver in found:
             emit(_driver_json(driver))
     else:
-        rows = [(d.name, d.distribution, "broken" if d.problem else "ok") for d in found]
+        rows = [(d.name, d.distribution, "unusable" if d.problem else "ok") for d in found]
         columns([("DRIVER", "DISTRIBUTION", "STATE"), *rows])
         for driver in found:
             if driver.problem is not None:
-                complain(driver.problem)
+                note(str(driver.problem), driver.problem.remedy)
 
 
 @click.command("config")
@@ -51,18 +51,21 @@ def drivers_command(markdown: bool, as_json: bool) -> None:
 def config_command(ctx: click.Context, profiles: tuple[str, ...], as_json: bool) -> None:
     """Show every setting, and where its value comes from.
 
-    It is shown for all profiles that are defined, or for those named. The strongest source wins:
-    flag, environment, batchbridge.toml, the user's config.toml, the site's, the engine's own
-    variable, default. The values of secrets are not shown.
+    It is shown for all profiles that are defined and for each driver, or for those named. The
+    strongest source wins: flag, environment, batchbridge.toml, the user's config.toml, the site's,
+    the engine's own variable, default. The values of secrets are not shown.
     """
     config = Config.load()
-    code = 0
+    code, meant = 0, {*profiles, *config.in_use()}
     for name in profiles or config.profiles():
         try:
             _show_profile(config, name, as_json=as_json)
         except BatchBridgeError as error:
-            complain(error, name)
-            code = error.exit_code
+            if name in meant:
+                complain(error, name)
+                code = error.exit_code
+            else:
+                note(f"not used by any profile: {error}", error.remedy)
     ctx.exit(code)
 
 

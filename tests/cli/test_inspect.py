@@ -122,14 +122,17 @@ def test_drivers_are_listed_with_their_origin_and_state(bb):
     assert local["capabilities"]["timeout"] is True
 
 
-def test_a_broken_driver_is_a_line_with_its_remedy(bb, broken_driver):
+def test_a_driver_that_cannot_be_used_is_a_line_with_its_remedy(bb, broken_driver):
     result = bb("drivers")
-    assert "broken" in result.stdout
+    assert "unusable" in result.stdout
+    assert "note: the driver 'other'" in result.stderr
     assert "  → pip install" in result.stderr
     assert "ok" in result.stdout
     assert "other" not in bb("drivers", "--markdown").stdout
     assert "ok   drivers: other: not used by any profile" in bb("doctor").stdout
     assert "FAIL drivers: other" in bb("doctor", "other", code=125).stdout
+    assert "note: not used by any profile: the driver 'other'" in bb("config").stderr
+    assert "error: other: the driver 'other'" in bb("config", "other", code=125).stderr
 
 
 @pytest.fixture

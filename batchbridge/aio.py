@@ -16,8 +16,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
-from batchbridge.errors import WaitTimeout
-from batchbridge.jobs import Job
+from batchbridge.errors import BatchBridgeError, WaitTimeout
+from batchbridge.jobs import Job, accepted
 from batchbridge.states import Record
 
 P = ParamSpec("P")
@@ -54,9 +54,9 @@ async def wait(job: Job, timeout: float | None = None) -> Record:
     return job.wait(0)
 
 
-async def as_completed(jobs: Iterable[Job]) -> AsyncIterator[Job]:
+async def as_completed(jobs: Iterable[Job | BatchBridgeError]) -> AsyncIterator[Job]:
     """As `batchbridge.as_completed`, for ``async for``."""
-    tasks = {asyncio.ensure_future(wait(job)): job for job in jobs}
+    tasks = {asyncio.ensure_future(wait(job)): job for job in accepted(jobs)}
     try:
         while tasks:
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

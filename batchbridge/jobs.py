@@ -7,6 +7,7 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from io import StringIO
 from typing import Any
 
 from batchbridge import submit
@@ -34,7 +35,9 @@ from batchbridge.states import Record
 from batchbridge.watched import Event, Watched, job_json, run_callbacks
 
 BOTH: tuple[Stream, ...] = ("stdout", "stderr")
-TAIL = 20
+
+TAIL, TAIL_SIZE = 20, 1 << 16
+"""Lines, and characters, of the end of a failed job's output that its error shows at most."""
 
 
 class Engine:
@@ -200,14 +203,13 @@ class Job:
 
     def _tail(self) -> str:
         """The last lines of its output, or why they cannot be had."""
-        lines: deque[str] = deque(maxlen=TAIL)
-        decoders = {stream: Decoder() for stream in BOTH}
+        text, decoders = "", {stream: Decoder() for stream in BOTH}
         try:
             for chunk in self.logs(follow=False):
-                lines.extend(decoders[chunk.stream].text(chunk.data).splitlines(keepends=True))
+                text = (text + decoders[chunk.stream].text(chunk.data))[-TAIL_SIZE:]
         except BatchBridgeError as error:
             return f"(its logs cannot be read: {error})"
-        return "".join(lines)
+        return "".join(deque(StringIO(text), maxlen=TAIL))
 
 
 def describe(ref: JobRef, record: Record) -> str:
@@ -218,9 +220,14 @@ def describe(ref: JobRef, record: Record) -> str:
     return f"{ref} {record.state}" + (f": {facts}" if facts else "")
 
 
-def as_completed(jobs: Iterable[Job], timeout: float | None = None) -> Iterator[Job]:
-    """The jobs as they become terminal (or known to be missing). WaitTimeout after `timeout`."""
-    pending = dict.fromkeys(jobs)
+def as_completed(
+    jobs: Iterable[Job | BatchBridgeError], timeout: float | None = None
+) -> Iterator[Job]:
+    """The jobs as they become terminal (or known to be missing). WaitTimeout after `timeout`.
+
+    An error among them, as :meth:`Client.submit_many` gives in the place of a job, is raised first.
+    """
+    pending = dict.fromkeys(accepted(jobs))
     ended: queue.SimpleQueue[Job] = queue.SimpleQueue()
     deadline = None if timeout is None else time.monotonic() + timeout
     for job in pending:
@@ -234,6 +241,14 @@ def as_completed(jobs: Iterable[Job], timeout: float | None = None) -> Iterator[
         else:
             del pending[job]
             yield job
+
+
+def accepted(outcomes: Iterable[Job | BatchBridgeError]) -> Iterator[Job]:
+    """The jobs; raises the first error that stands among them."""
+    for outcome in outcomes:
+        if isinstance(outcome, BatchBridgeError):
+            raise outcome
+        yield outcome
 
 
 def _check_pending(pending: Mapping[Job, None], *, overdue: bool) -> None:
@@ -315,7 +330,7 @@ def check_able(driver: BatchDriver[Any], capability: str) -> None:
         raise Unsupported(
             f"{driver.name} has no {capability}",
             path=capability,
-            remedy="batchbridge drivers shows what each can do",
+            remedy="batchbridge drivers --markdown shows what each can do",
         )
 
 

@@ -112,6 +112,27 @@ def test_a_failure_says_cause_exit_code_and_the_end_of_the_log(client):
     assert failure.value.log_tail == "boom\n"
 
 
+def test_the_end_of_a_log_is_bounded_however_long_its_lines_are(client):
+    pages = [LogPage(b"x" * 1_000_000, str(number)) for number in range(3)]
+    client.driver.pages = [*pages, LogPage(b"end\n", "4", eof=True), LogPage(b"", "0", eof=True)]
+    with pytest.raises(JobFailed) as failure:
+        client.submit(["exit", "3"]).result(20)
+    assert failure.value.log_tail.endswith("xend\n")
+    assert len(failure.value.log_tail) <= 100_000
+
+
+def test_a_refused_one_among_many_is_raised_by_whoever_awaits_them(client):
+    outcomes = client.submit_many([{"command": ["exit", "0"]}, {"command": ["true"], "cpu": -1}])
+    with pytest.raises(SpecError, match="cpu"):
+        list(as_completed(outcomes))
+
+    async def main() -> None:
+        with pytest.raises(SpecError, match="cpu"):
+            _ = [job async for job in aio.as_completed(outcomes)]
+
+    asyncio.run(main())
+
+
 def test_a_wait_that_is_over_leaves_the_job_alone(client):
     job = client.submit(["run"])
     with pytest.raises(WaitTimeout, match=r"after 0\.1 s"):

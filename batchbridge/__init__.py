@@ -61,3 +61,7 @@ def __getattr__(name: str) -> object:
         if name in names:
             return getattr(importlib.import_module(f"batchbridge.{module}"), name)
     raise AttributeError(f"module 'batchbridge' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

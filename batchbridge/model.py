@@ -224,12 +224,22 @@ def _read_number(path: str, value: Any) -> Any:
         raise SpecError(f"{path}: {value!r} is no number", path=path) from None
 
 
+def _read_texts(path: str, value: Any) -> Any:
+    """A mapping as it is; a value that is no text is named, as :func:`convert` does not do."""
+    for name, text in value.items() if isinstance(value, Mapping) else ():
+        _check(isinstance(text, str), f"{path}.{name}", f"is no text: {text!r}")
+    return value
+
+
 def _same(path: str, value: Any) -> Any:
     return value
 
 
 _READERS = {
     "command": _read_command,
+    "env": _read_texts,
+    "secrets": _read_texts,
+    "labels": _read_texts,
     "cpu": _read_number,
     "memory": read_size,
     "disk": read_size,

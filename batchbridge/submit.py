@@ -67,7 +67,9 @@ def checked(resolved: Resolved, form: Mapping[str, Any]) -> JobSpec:
 
 def unsupported(spec: JobSpec, has: Capabilities) -> Iterator[tuple[str, str]]:
     """What the job needs and the engine lacks: ``(field, remedy)``."""
-    leave_out = "leave it out, or choose another backend; batchbridge drivers compares them"
+    leave_out = (
+        "leave it out, or choose another backend; batchbridge drivers --markdown compares them"
+    )
     for name in ("cpu", "memory", "disk", "gpu"):
         if getattr(spec, name) is not None and getattr(has, name) == "absent":
             yield name, leave_out

@@ -42,7 +42,9 @@ FIELDS: Final[Mapping[str, Field]] = {
     "queue_timeout": Field("TIME", "How long it may wait to be started."),
     "start_timeout": Field("TIME", "How long its place may be in preparation."),
     "labels": Field("NAME=VALUE", "A label that the engine keeps with the job."),
-    "job_set": Field("TEXT", "The set it belongs to; your name and the day if there is none."),
+    "job_set": Field(
+        "TEXT", "The set it belongs to; if there is none, your name and --key, or the day."
+    ),
     "options": Field("NAME=VALUE", "An option of the engine's driver, listed below.", short="-o"),
     "reruns": Field("", "The engine may run the command again if it was interrupted."),
 }

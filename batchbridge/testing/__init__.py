@@ -42,3 +42,7 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'batchbridge.testing' has no attribute {name!r}")
     return getattr(importlib.import_module(f"batchbridge.testing.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

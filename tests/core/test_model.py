@@ -108,6 +108,13 @@ def test_a_wrong_field_is_named(form: dict[str, Any], path: str) -> None:
     assert caught.value.path == path
 
 
+@pytest.mark.parametrize("field", ["env", "labels", "secrets"])
+def test_a_value_that_is_no_text_is_named(field: str) -> None:
+    with pytest.raises(SpecError, match=rf"{field}\.LEVEL is no text: 3") as caught:
+        JobSpec.parse({"command": ["true"], field: {"NAME": "value", "LEVEL": 3}})
+    assert caught.value.path == f"{field}.LEVEL"
+
+
 def test_an_unknown_field_gets_a_suggestion() -> None:
     with pytest.raises(SpecError, match="did you mean 'timeout'"):
         JobSpec.parse({"command": "x", "tiemout": 3})

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from batchbridge.errors import ConfigError, SpecError
-from batchbridge.model import LIMITS, JobSpec, suggestion
+from batchbridge.model import LIMITS, JobSpec
+from batchbridge.values import suggestion
 
 Kind: TypeAlias = Literal["project", "user", "site"]
 Key: TypeAlias = tuple[str, ...]

@@ -26,7 +26,7 @@ from typing import (
 import msgspec
 
 from batchbridge.errors import SpecError
-from batchbridge.model import check_text, convert, read_size, read_time, suggestion
+from batchbridge.values import check_text, convert, read_size, read_time, suggestion
 
 T = TypeVar("T")
 

@@ -20,18 +20,10 @@ from batchbridge.errors import (
 )
 from batchbridge.hub import Hub
 from batchbridge.logs import Decoder, LogChunk, output
-from batchbridge.model import (
-    Cause,
-    Explanation,
-    Intent,
-    JobRef,
-    JobState,
-    Scope,
-    Stream,
-    check_text,
-)
+from batchbridge.model import Cause, Explanation, Intent, JobRef, JobState, Scope, Stream
 from batchbridge.settings import Resolved
 from batchbridge.states import Record
+from batchbridge.values import check_text
 from batchbridge.watched import Event, Watched, job_json, run_callbacks
 
 BOTH: tuple[Stream, ...] = ("stdout", "stderr")

@@ -7,18 +7,27 @@ durations are seconds, sizes are bytes; :func:`rfc3339` is how a time is shown.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 from urllib.parse import quote, unquote
 
 import msgspec
 
 from batchbridge.errors import BatchBridgeError, SpecError
+from batchbridge.values import (
+    check,
+    check_amount,
+    check_duration,
+    check_text,
+    convert,
+    read_size,
+    read_time,
+    suggestion,
+)
 
 Scope: TypeAlias = tuple[str, ...]
 """What one watch covers, e.g. ``()``, ``("namespace",)``, ``("queue", "job set")``."""
@@ -72,12 +81,6 @@ class Cause(StrEnum):
 LIMITS = ("timeout", "queue_timeout", "start_timeout")
 """The fields of a job that are limits of time, in seconds."""
 
-LONGEST: Final = 100 * 365.25 * 86400
-"""Seconds of the longest time that may be asked for: systems cannot sleep for ever."""
-
-LARGEST: Final = 2**63 - 1
-"""The most of anything that may be asked for: what engines count with."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
@@ -107,19 +110,19 @@ class JobSpec:
     reruns: bool = False  #: may the engine run the command again? Two processes at one task
 
     def __post_init__(self) -> None:
-        _check(bool(self.command) and bool(self.command[0]), "command", "is empty")
+        check(bool(self.command) and bool(self.command[0]), "command", "is empty")
         for name in ("cpu", "memory", "disk", *LIMITS):
             value = getattr(self, name)
-            _check(value is None or value > 0, name, "must be more than 0")
-        _check(self.gpu is None or self.gpu >= 0, "gpu", "must not be negative")
+            check(value is None or value > 0, name, "must be more than 0")
+        check(self.gpu is None or self.gpu >= 0, "gpu", "must not be negative")
         for name in ("cpu", "memory", "disk", "gpu"):
-            _check((getattr(self, name) or 0) <= LARGEST, name, _TOO_MUCH)
+            check_amount(name, getattr(self, name) or 0)
         for name in LIMITS:
-            _check((getattr(self, name) or 0) <= LONGEST, name, _TOO_LONG)
+            check_duration(name, getattr(self, name) or 0)
         for name in (*self.env, *self.secrets):
-            _check(_VARIABLE.fullmatch(name) is not None, "env", f"{name!r} is no variable name")
+            check(_VARIABLE.fullmatch(name) is not None, "env", f"{name!r} is no variable name")
         twice = sorted(self.env.keys() & self.secrets.keys()) if self.secrets else ()
-        _check(not twice, "secrets", f"{', '.join(twice)} is named in env too")
+        check(not twice, "secrets", f"{', '.join(twice)} is named in env too")
         for name in _TEXTS:
             if value := getattr(self, name):
                 check_text(name, value)
@@ -137,7 +140,7 @@ class JobSpec:
                 problem = f"{name} is no field of a job{suggestion(str(name), _FIELDS)}"
                 raise SpecError(problem, path=str(name))
         plain = {k: _READERS.get(k, _same)(k, v) for k, v in form.items() if v is not None}
-        _check("command" in plain, "command", "is missing")
+        check("command" in plain, "command", "is missing")
         spec: Self = convert(plain, cls)
         return spec
 
@@ -148,69 +151,7 @@ class JobSpec:
 
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(?:i?B?)", re.IGNORECASE)
-_TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)")
-_TOO_MUCH = "is more than any engine has"
-_TOO_LONG = "is longer than 100 years"
-_SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50}
-_TIMES = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def _check(holds: bool, path: str, problem: str) -> None:
-    if not holds:
-        raise SpecError(f"{path} {problem}", path=path)
-
-
 _TEXTS = ("command", "name", "env", "secrets", "image", "workdir", "upload", "labels", "job_set")
-_UNFIT = re.compile("[\0\ud800-\udfff]")  # the latter: bytes of an argument that are no UTF-8
-
-
-def check_text(path: str, value: str | Iterable[str] | Mapping[str, str]) -> None:
-    """SpecError naming `path` where these are no texts that can be sent: NUL, or no UTF-8."""
-    texts = (value,) if isinstance(value, str) else value
-    for text in (*texts, *(value.values() if isinstance(value, Mapping) else ())):
-        if unfit := _UNFIT.search(text):
-            what = "a NUL byte" if unfit[0] == "\0" else "what is not UTF-8"
-            raise SpecError(f"{path} holds {what}", path=path)
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` where a known name is near, else the empty string."""
-    near = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def convert(value: Any, kind: Any, *, path: str = "", strict: bool = True) -> Any:
-    """`value` as `kind` (a data class or a type); SpecError with the place if it is none.
-
-    Without `strict`, text that writes a number or a truth value is one.
-    """
-    try:
-        return msgspec.convert(value, kind, strict=strict)
-    except msgspec.ValidationError as error:
-        text, _, place = str(error).partition(" - at `$")
-        where = f"{path}.{place.strip('`.')}".replace(".[", "[").strip(".") or "value"
-        raise SpecError(f"{where}: {text}", path=where) from None
-
-
-def read_size(path: str, value: Any) -> int:
-    """Bytes from ``4096`` or ``"4G"``; SpecError otherwise."""
-    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    usable = match or (isinstance(value, int) and not isinstance(value, bool))
-    _check(bool(usable), path, f"{value!r} is no size")
-    size = float(match[1]) * _SIZES[match[2].upper()] if match else value
-    _check(size <= LARGEST, path, _TOO_MUCH)
-    return int(size)
-
-
-def read_time(path: str, value: Any) -> float:
-    """Seconds from ``90`` or ``"90s"``, ``"10m"``, ``"2h"``, ``"1d"``; SpecError otherwise."""
-    match = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
-    usable = match or (isinstance(value, int | float) and not isinstance(value, bool))
-    _check(bool(usable), path, f"{value!r} is no time, such as '90s', '10m' or '2h'")
-    seconds = float(match[1]) * _TIMES[match[2]] if match else value
-    _check(seconds <= LONGEST, path, _TOO_LONG)
-    return float(seconds)
 
 
 def _read_command(path: str, value: Any) -> Any:
@@ -227,7 +168,7 @@ def _read_number(path: str, value: Any) -> Any:
 def _read_texts(path: str, value: Any) -> Any:
     """A mapping as it is; a value that is no text is named, as :func:`convert` does not do."""
     for name, text in value.items() if isinstance(value, Mapping) else ():
-        _check(isinstance(text, str), f"{path}.{name}", f"is no text: {text!r}")
+        check(isinstance(text, str), f"{path}.{name}", f"is {type(text).__name__}, not text")
     return value
 
 
@@ -332,8 +273,8 @@ class Seen:
 
     An ending is ``final`` when the engine will do nothing more and no process of the job is left
     as far as it can tell, ``again`` when it ends this attempt and opens the next, and provisional
-    with neither. Raises ValueError where the fields contradict
-    each other, so that a driver's slip shows at once.
+    with neither. Raises ValueError where the fields contradict each other, so that a driver's slip
+    shows at once.
     """
 
     id: str

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from batchbridge.driver import CONTRACT, BatchDriver
 from batchbridge.errors import DriverBroken, DriverNotFound
-from batchbridge.model import suggestion
+from batchbridge.values import suggestion
 
 if TYPE_CHECKING:  # imported where they are used, for a fast start of the command line
     from importlib.metadata import Distribution, EntryPoint

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from batchbridge.errors import ConfigError, SpecError, UsageError
-from batchbridge.model import Secret, suggestion
+from batchbridge.model import Secret
+from batchbridge.values import suggestion
 
 COMMAND_SECONDS = 60.0
 """How long a command may take to print a value."""

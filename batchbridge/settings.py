@@ -44,7 +44,8 @@ from batchbridge.defaults import check_tables, collect, merge, typed_as
 from batchbridge.errors import ConfigError, DriverBug, SpecError
 from batchbridge.fields import FieldHelp, build, describe, typed_options
 from batchbridge.layers import Found, Layers, Origin, variable_name
-from batchbridge.model import JobRef, suggestion
+from batchbridge.model import JobRef
+from batchbridge.values import suggestion
 
 DEFAULT_PROFILE: Final = "local"
 

@@ -13,7 +13,17 @@ ROOT = Path(__file__).parents[1]
 DRIVERS = sorted(p for p in (ROOT / "drivers").iterdir() if (p / "__init__.py").exists())
 MODULES = sorted((ROOT / "batchbridge").rglob("*.py")) + sorted((ROOT / "drivers").rglob("*.py"))
 
-PUBLIC = {"driver", "errors", "fields", "model", "secrets", "streams", "templates", "uploads"}
+PUBLIC = {
+    "driver",
+    "errors",
+    "fields",
+    "model",
+    "secrets",
+    "streams",
+    "templates",
+    "uploads",
+    "values",
+}
 """The modules of batchbridge that a driver may import."""
 
 THREADED = {"batchbridge/hub.py", "batchbridge/streams.py"}

@@ -66,7 +66,7 @@ class Verbs(click.Group):
             command: click.Command = getattr(module, f"{cmd_name}_command")
             return command
         if not ctx.resilient_parsing:
-            from batchbridge.model import suggestion
+            from batchbridge.values import suggestion
 
             ctx.fail(f"there is no command {cmd_name!r}{suggestion(cmd_name, COMMANDS)}")
         return None

@@ -11,7 +11,8 @@ import click
 from batchbridge import secrets
 from batchbridge.errors import SpecError
 from batchbridge.fields import FieldHelp, describe
-from batchbridge.model import JobSpec, check_text
+from batchbridge.model import JobSpec
+from batchbridge.values import check_text
 
 
 @dataclass(frozen=True, slots=True)

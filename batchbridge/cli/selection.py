@@ -21,7 +21,8 @@ from batchbridge.cli.session import EngineCommand, Session
 from batchbridge.errors import BatchBridgeError, NoSuchJob, SpecError, UsageError
 from batchbridge.jobs import Job, refresh
 from batchbridge.journal import Entry, Journal
-from batchbridge.model import JobRef, JobState, check_text, read_time
+from batchbridge.model import JobRef, JobState
+from batchbridge.values import check_text, read_time
 
 WINDOW: Final = 7 * 86400.0
 """Seconds that are looked back where neither a job set nor --since says how far."""

@@ -28,7 +28,7 @@ from batchbridge.cli.session import Session
 from batchbridge.configfiles import printable
 from batchbridge.errors import UsageError, WaitTimeout
 from batchbridge.jobs import Job, describe
-from batchbridge.model import read_time
+from batchbridge.values import read_time
 from batchbridge.watched import Event, job_json
 
 verbose_flag: Final = click.option(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from batchbridge.errors import AuthError, ConfigError, SpecError
-from batchbridge.model import check_text, convert, suggestion
+from batchbridge.values import check_text, convert, suggestion
 from batchbridge_armada import oidc
 from batchbridge_armada.fetched import Fetched, Token
 from batchbridge_armada.identity import Source

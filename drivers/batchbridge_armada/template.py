@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from batchbridge.errors import SpecError
-from batchbridge.model import convert
 from batchbridge.templates import text_of
+from batchbridge.values import convert
 
 Json = dict[str, Any]
 

@@ -24,11 +24,9 @@ from batchbridge.model import (
     Secret,
     Seen,
     Submission,
-    convert,
-    read_size,
-    read_time,
     rfc3339,
 )
+from batchbridge.values import convert, read_size, read_time
 
 from .histories import ANY, seens
 
@@ -110,7 +108,7 @@ def test_a_wrong_field_is_named(form: dict[str, Any], path: str) -> None:
 
 @pytest.mark.parametrize("field", ["env", "labels", "secrets"])
 def test_a_value_that_is_no_text_is_named(field: str) -> None:
-    with pytest.raises(SpecError, match=rf"{field}\.LEVEL is no text: 3") as caught:
+    with pytest.raises(SpecError, match=rf"{field}\.LEVEL is int, not text") as caught:
         JobSpec.parse({"command": ["true"], field: {"NAME": "value", "LEVEL": 3}})
     assert caught.value.path == f"{field}.LEVEL"
 

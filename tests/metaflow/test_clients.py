@@ -188,6 +188,10 @@ IMAGES = [
     ({}, {"template": '{"Tasks": [{"Driver": "podman"}]}'}, {}, "site:1", True, "site:1"),
     ({"options": {"template": RAW + 'logging { driver = "journald" }'}}, {}, {}, None, True, None),
     ({"options": {"template": "job.hcl"}}, {}, {}, "site:1", True, "site:1"),
+    ({"options": {"pod": {"hostNetwork": True}}}, {}, {}, None, True, images.python_image()),
+    ({"options": {"pod": {"containers": [{"image": "there"}]}}}, {}, {}, None, True, None),
+    ({"options": {"pod": "containers:\n- image: there\n"}}, {}, {}, None, True, None),
+    ({}, {"pod": "imagePullSecrets:\n- x\n"}, {}, None, True, images.python_image()),
     ({"options": {"config": {"image": "there"}}}, {}, {}, "site:1", True, None),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Mapping
@@ -16,11 +17,11 @@ from batchbridge.settings import Resolved
 CONTAINERS = ("docker", "podman")
 """Nomad's task drivers that run an image."""
 
-TEMPLATES = ("template", "pod")
-"""Options under which a job is laid that may name an image itself."""
-
 NAMED = re.compile(r"""(?:\bdriver\s*=|"Driver"\s*:)\s*"([\w-]+)\"""")
 """Where a template of Nomad's, HCL or JSON, names a task driver."""
+
+IMAGE = re.compile(r'\bimage"?\s*:')
+"""Where a pod of Armada's, YAML or JSON, names an image."""
 
 
 def contained(contained_by_default: bool, form: Mapping[str, Any], resolved: Resolved) -> bool:
@@ -36,14 +37,18 @@ def contained(contained_by_default: bool, form: Mapping[str, Any], resolved: Res
 
 def driver_of(template: object) -> str | None:
     """The one task driver that this text, or the file of this name, speaks of."""
+    named = {*NAMED.findall(_text(template))}
+    return named.pop() if len(named) == 1 else None
+
+
+def _text(template: object) -> str:
+    """What a template says: a mapping, a text, or the file of that name."""
     if not isinstance(template, str):
-        return None
-    text = template
+        return json.dumps(template or {})
     if not ("\n" in template or template.lstrip().startswith("{")):
         with suppress(OSError, UnicodeDecodeError):  # of which the driver will speak
-            text = Path(template).expanduser().read_text("utf-8")
-    named = {*NAMED.findall(text)}
-    return named.pop() if len(named) == 1 else None
+            return Path(template).expanduser().read_text("utf-8")
+    return template
 
 
 def with_image(
@@ -55,7 +60,7 @@ def with_image(
     """
     options = {**resolved.options, **form.get("options", {})}
     given = form.get("image") or resolved.job.get("image") or options.get("config", {}).get("image")
-    templated = any(options.get(name) for name in TEMPLATES)
+    templated = options.get("template") or IMAGE.search(_text(options.get("pod")))
     usual = None if templated else metaflow_config.DEFAULT_CONTAINER_IMAGE or python_image()
     image = None if given else configured or usual
     return {**form, "image": image} if image else dict(form)

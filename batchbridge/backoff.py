@@ -24,7 +24,7 @@ def delays() -> Iterator[float]:
 
 
 def pause(delay: float, error: Exception) -> float:
-    """The pause after `error`: the engine's own word goes before ours."""
+    """The pause after `error`: `delay`, or longer where the engine asks for it."""
     return max(delay, error.retry_after) if isinstance(error, RateLimited) else delay
 
 

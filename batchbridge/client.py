@@ -45,10 +45,10 @@ Outcome: TypeAlias = tuple[int, Job | BatchBridgeError]
 """The same place, and what came of the submission."""
 
 HEARD = 3.0
-"""Seconds in which those who follow a job hear of its end."""
+"""Seconds within which whoever follows a job has learnt of its end."""
 
 FIRST, SLICE = 100, 1000
-"""Jobs that are handed over first, and the most that are prepared while others are on their way."""
+"""Jobs of the first slice, and of the longest: how many are handed over together."""
 
 
 class Client:
@@ -255,7 +255,8 @@ class Client:
     def _by_slices(self, engine: Engine, asked: Iterator[Asked]) -> Generator[Outcome, None, None]:
         """Hand jobs over by slices, two at a time: one is prepared while another is on its way.
 
-        Not so the second, until the first is: the engine would wait for both.
+        The second is begun when a job of the first was accepted. Preparing both at once would only
+        make the engine wait longer for its first request.
         """
         first = self._hand_over(engine, list(islice(asked, FIRST)))
         for index, outcome in first:
@@ -322,7 +323,7 @@ def _at_hand(driver: BatchDriver[Any]) -> Resolved:
 
 
 def _slices(asked: Iterator[Asked]) -> Iterator[list[Asked]]:
-    """What follows the first slice: each is prepared while a shorter one is on its way."""
+    """The slices after the first, ever longer: preparing one takes as long as sending the last."""
     size = FIRST
     while part := list(islice(asked, size := min(3 * size, SLICE))):
         yield part

@@ -83,7 +83,7 @@ class ConfigFile:
 def load(cwd: Path, named: Iterable[Path], user: Path, site: Path) -> tuple[ConfigFile, ...]:
     """The files that exist, strongest first; ConfigError with file and line for what is wrong.
 
-    `named` stand before the user's own file, as such a one, and must exist.
+    The files of `named` must exist. They count as the user's own, and are stronger than it.
     """
     own = [_existing(path) for path in named]
     theirs = [f for f in (*own, _load("user", user), _load("site", site)) if f]

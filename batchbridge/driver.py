@@ -52,11 +52,11 @@ class Capabilities:
 
     idempotency: Literal["exact", "best_effort", "none"] = "none"  #: same key, same job
     idempotency_window: float | None = None  #: seconds that a key is remembered; None: as the job
-    push: bool = False  #: `watch` is told of changes instead of polling
+    push: bool = False  #: `watch` tells of changes as they happen
     absence: bool = False  #: its snapshot can say that a job is not held
     history: bool = False  #: an ended job is still known to a client that comes later
     counts_attempts: bool = False  #: every Seen says of which attempt; each keeps its own logs
-    confirms_end: bool = False  #: what ends early is told to have ended when its processes have
+    confirms_end: bool = False  #: a job that is ended is told to have, once its processes have
     no_reruns: bool = False  #: the engine promises to run a job's command at most once
     timeout: bool = False  #: the engine ends a job that runs too long, with nobody watching
     queue_timeout: bool = False  #: ... and one that waits too long
@@ -150,9 +150,9 @@ class BatchDriver(ABC, Generic[S]):
 
         All are of one scope. The same key is the same job, as far as ``capabilities.idempotency``
         says. A job that the engine refuses is ``Receipt.error``; what stops the call raises, and
-        then every key without a receipt has an unknown outcome. It may wait some seconds for what
-        the engine itself says is on its way. ``spec.options`` are checked; read
-        them with :func:`batchbridge.fields.options_from`. Where the engine may rerun a job, keep
+        then every key without a receipt has an unknown outcome. It may wait some seconds for
+        something that the engine says will be there soon. ``spec.options`` are checked; read them
+        with :func:`batchbridge.fields.options_from`. Where the engine may rerun a job, keep
         ``spec.reruns`` beside it, so that whoever asks later tells the same end.
         """
 
@@ -218,9 +218,10 @@ class BatchDriver(ABC, Generic[S]):
         raise NotImplementedError(f"{self.name} does not render")
 
     def linger(self, spec: JobSpec) -> float:
-        """Seconds after the told end of a job that did not end by itself in which its processes do.
+        """Seconds that processes of a job may go on after the engine has told its end.
 
-        Pure; asked of drivers that do not declare ``confirms_end``. The default: a minute.
+        Only of a job that was ended, not of one that ended by itself. Pure; asked of drivers that
+        do not declare ``confirms_end``. The default: a minute.
         """
         return 60.0
 

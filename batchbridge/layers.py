@@ -37,7 +37,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """The files, strongest first, and the environment, which is stronger. Flags stand before."""
+    """The files, strongest first, and the environment, which is stronger; not the flags."""
 
     files: tuple[ConfigFile, ...]
     env: Mapping[str, str] = field(repr=False)

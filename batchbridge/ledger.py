@@ -40,7 +40,7 @@ POLL = (2.0, 60.0)
 """Without a stream: the shortest and the longest time between full snapshots."""
 
 EXPLAINED = 5
-"""Jobs that pass a limit at once whose reasons are asked for; they mostly share one."""
+"""Of jobs that pass a limit at once, how many the engine is asked about: most share a reason."""
 
 
 class Ledger:

@@ -107,7 +107,7 @@ class JobSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     job_set: str | None = None  #: the name of jobs that belong together
     options: Mapping[str, Any] = field(default_factory=dict)  #: the driver's own, see `Options`
-    reruns: bool = False  #: may the engine run the command again? Two processes at one task
+    reruns: bool = False  #: may the engine run the command again? Then two may run at once
 
     def __post_init__(self) -> None:
         check(bool(self.command) and bool(self.command[0]), "command", "is empty")

@@ -22,7 +22,7 @@ HEARTBEAT = 1.0
 """Seconds after which a silent stream yields None."""
 
 HELD = 16
-"""Results of calls that wait to be taken; those who call wait meanwhile."""
+"""Results that may wait to be taken; when there are as many, the threads that call wait too."""
 
 
 class _End(Exception):
@@ -91,9 +91,8 @@ def merged(
 ) -> Iterator[T]:
     """All that is in ``function(item)``, each read by one of a few threads; as it comes.
 
-    An error is raised once the others have come to their next result, and go no further; of
-    several, one that leaves doubt. Those who call wait while :data:`HELD` results were not taken.
-    Ctrl-C waits for none of them.
+    After an error no thread goes beyond its next result; then it is raised. Of several errors it is
+    one that leaves it open whether the engine has heard the call. Ctrl-C waits for no thread.
     """
     source, lock, stop = iter(items), threading.Lock(), threading.Event()
     told: queue.Queue[T | _End] = queue.Queue(HELD)
@@ -127,7 +126,10 @@ def merged(
 
 
 def foremost(problems: Sequence[E]) -> E:
-    """Of what several calls raised, what is to be raised: the first that leaves doubt, if any."""
+    """Which of these errors to raise: one after which the engine may have heard the call, if any.
+
+    It is the one that a caller has to act upon.
+    """
     in_doubt = (p for p in problems if isinstance(p, TransportError) and p.sent)
     return next(in_doubt, problems[0])
 

@@ -16,7 +16,6 @@ VERSION = 1
 RESERVE = 4096
 """Bytes set aside at submit for the end of a job, so that a full disk cannot lose it."""
 
-
 ID_LENGTH = 24
 """Hexadecimal digits of a job's id."""
 

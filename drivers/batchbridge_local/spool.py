@@ -36,6 +36,7 @@ from batchbridge_local.records import (
 
 FAILPOINT = "BATCHBRIDGE_LOCAL_FAILPOINT"
 """Names the durable step after which a process kills itself; for the kill tests."""
+
 LONGEST = 500
 """Characters of a message that are kept, so that every end fits into its reserve."""
 
@@ -282,7 +283,7 @@ class Spool:
     # -- telling -----------------------------------------------------------------------------
 
     def tell(self, id: str, state: str, at: float, **facts: Any) -> bool:
-        """Append to the log of changes, for watchers and the supervisor; False where it is full.
+        """Append to the log of changes, for watchers and the supervisor; False if that failed.
 
         The records decide, the log only tells: what it misses, a snapshot makes good.
         """

@@ -55,13 +55,28 @@ def runs(*command: str) -> bool:
 @contextmanager
 def alone(state: Path) -> Iterator[None]:
     """One command at a time for one state directory; no lock file is left behind."""
-    state.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(state.parent, os.O_RDONLY)
+    try:
+        state.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(state.parent, os.O_RDONLY)
+    except OSError as error:
+        raise Failed(f"{state} cannot be made: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
+
+
+def check_ours(state: Path, *marks: str) -> None:
+    """Failed where something stands there that is not ours, as it would be removed.
+
+    A directory of ours has all of these `marks` in it.
+    """
+    if not state.exists():
+        return
+    held = {path.name for path in state.iterdir()} if state.is_dir() else {"a file"}
+    if held and not held >= {*marks}:
+        raise Failed(f"{state} holds other things, which would be removed: choose another --state")
 
 
 def free_port() -> int:

@@ -29,6 +29,7 @@ from localdev.common import (
     Failed,
     alone,
     check_free,
+    check_ours,
     free_port,
     is_free,
     print_exports,
@@ -55,7 +56,7 @@ def load(state: Path) -> Agent | None:
     """The agent that was started for `state` and still runs."""
     try:
         agent = msgspec.json.decode(Place(state).record.read_bytes(), type=Agent)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
         return None
     return agent if agent.process.find() else None
 
@@ -75,6 +76,7 @@ def up(
     configuration.
     """
     with alone(state):
+        check_ours(state, *nomad_config.MARKS)
         agent = load(state)
         if agent is None:
             features = Features(acl, tls, docker=runs("docker", "info"))
@@ -89,6 +91,7 @@ def up(
 def down(state: Path) -> bool:
     """Stop the agent of `state` and its jobs, and remove all it kept; False if none ran."""
     with alone(state):
+        check_ours(state, *nomad_config.MARKS)
         agent = load(state)
         if agent:
             agent.process.stop(within=STOPPED_WITHIN)
@@ -221,7 +224,9 @@ def main(context: click.Context, state: Path) -> None:
 
 @main.command("up")
 @click.option("--nomad", default="nomad", show_default=True, help="The program.")
-@click.option("--port", type=int, help="0: any free one. Default: 4646, or any free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="0: any free one. Default: 4646, or any free one."
+)
 @click.option("--acl", is_flag=True, help="With ACLs, the least policy, and a token that has it.")
 @click.option("--tls", is_flag=True, help="With TLS, and certificates of both sides.")
 @click.option(
@@ -273,4 +278,4 @@ def logs_command(state: Path, follow: bool) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="localdev/nomad")

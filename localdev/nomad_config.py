@@ -17,6 +17,9 @@ CONFIG = "BATCHBRIDGE_CONFIG"
 VOLUME = "datastore"
 """The host volume: a directory that every job and this machine see."""
 
+MARKS = ("datastore", "tls")
+"""What a state directory has in it from the first, so that no other is taken for one."""
+
 GRACE = "5m"
 """A node that is silent because this machine sleeps, or is busy, loses no job so soon."""
 

@@ -232,6 +232,35 @@ def test_a_taken_port_is_said(nomad):
     assert f"port {port} is taken" in refused.stderr
 
 
+@pytest.mark.parametrize("verb", ["up", "down"])
+def test_a_directory_of_somebody_elses_is_left_alone(home, env, verb):
+    """It would be removed, and whatever works in it be killed."""
+    (home / "theirs").mkdir()
+    kept = home / "theirs" / "thesis"
+    kept.write_text("chapter 1")
+    for state in (kept.parent, kept):
+        command = [str(REPO / "localdev" / "nomad"), "--state", str(state), verb]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "--state" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert kept.read_text() == "chapter 1"
+
+
+@pytest.mark.parametrize("words", [("--port", "99999"), ("--port", "-1")])
+def test_a_port_that_is_none_is_said(nomad, words):
+    done = nomad("up", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "0<=x<=65535" in done.stderr
+
+
+def test_a_state_that_cannot_be_is_said(env):
+    command = [str(REPO / "localdev" / "nomad"), "--state", "/dev/null/x", "up"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    assert done.stderr == "Error: /dev/null/x cannot be made: File exists\n"
+
+
 def test_an_agent_that_does_not_start_says_why_and_is_gone(nomad, home):
     (home / "bin" / "nomad").write_text(
         '#!/bin/sh\ntest "$1" = version || { echo "no such thing"; exit 1; }\n'
@@ -269,7 +298,8 @@ def test_a_pid_that_was_given_to_another_process_is_left_alone(nomad, home):
     other = subprocess.Popen(["sleep", "100"])
     try:
         place = Place(home / "state" / "it")
-        place.root.mkdir(parents=True)
+        for directory in (place.datastore, place.tls):
+            directory.mkdir(parents=True)
         process = ServerProcess(other.pid, started=1.0)
         stale = Agent(str(place.root), "http://127.0.0.1:1", "gone", Features(), process)
         place.record.write_bytes(msgspec.json.encode(stale))

@@ -256,7 +256,7 @@ def _check_job(file: ConfigFile, job: Mapping[str, Any], *key: str) -> None:
     try:
         JobSpec.parse({"command": ["true"], **job})
     except SpecError as error:
-        place = (*key, re.split(r"[.\[]", error.path)[0])
+        place = (*key, *error.path.partition("[")[0].split("."))
         raise ConfigError(f"{file.where(*place)}: {dotted(key)}.{error}") from None
 
 

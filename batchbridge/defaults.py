@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from batchbridge.configfiles import PROFILE_KEYS, ConfigFile, dotted, refuse_untrusted
@@ -58,16 +58,12 @@ def collect(layers: Layers, profile: str, options_cls: type[Any]) -> dict[str, F
 
 def check_tables(layers: Layers, profile: str, driver: type[BatchDriver[Any]]) -> None:
     """ConfigError for a key of the profile's tables that is unknown, or not for its file."""
-    places = (
-        (("profile", profile), driver.Settings),
-        (("profile", profile, "options"), driver.Options),
-    )
     for file in layers.files:
-        for place, cls in places:
-            known = describe(cls)
-            for name in file.get(*place) or ():
-                if len(place) > 2 or name not in PROFILE_KEYS:
-                    _check_key(file, known, *place, name)
+        for name in file.get("profile", profile) or ():
+            if name not in PROFILE_KEYS:
+                _check_key(file, driver.Settings, PROFILE_KEYS, "profile", profile, name)
+        for name in file.get("profile", profile, "options") or ():
+            _check_key(file, driver.Options, (), "profile", profile, "options", name)
 
 
 def typed_as(field: FieldHelp, found: Found, path: str) -> Found:
@@ -78,9 +74,9 @@ def typed_as(field: FieldHelp, found: Found, path: str) -> Found:
         raise ConfigError(f"{found.origin}: {error}", remedy=error.remedy) from None
 
 
-def _check_key(file: ConfigFile, known: tuple[FieldHelp, ...], *key: str) -> None:
+def _check_key(file: ConfigFile, cls: type[Any], beside: Iterable[str], *key: str) -> None:
     try:
-        field = find(known, key[-1], path=dotted(key))
+        field = find(describe(cls), key[-1], path=dotted(key), beside=beside)
     except SpecError as error:
         raise ConfigError(f"{file.where(*key)}: {error}", remedy=error.remedy) from None
     if not field.inert:

@@ -59,14 +59,20 @@ def _described(cls: type[Any]) -> tuple[FieldHelp, ...]:
     return tuple(_describe(f, kinds[f.name]) for f in fields(cls) if f.init)
 
 
-def find(known: Iterable[FieldHelp], name: str, *, path: str) -> FieldHelp:
-    """The field of that name; SpecError with a suggestion and all names if there is none."""
+def find(
+    known: Iterable[FieldHelp], name: str, *, path: str, beside: Iterable[str] = ()
+) -> FieldHelp:
+    """The field of that name; SpecError with a suggestion and all names if there is none.
+
+    `beside`: names that are no fields, and may stand in the same place.
+    """
     by_name = {field.name: field for field in known}
     if name not in by_name:
+        names = [*by_name, *beside]
         raise SpecError(
-            f"{path}: there is no {name!r}{suggestion(name, by_name)}",
+            f"{path}: there is no {name!r}{suggestion(name, names)}",
             path=path,
-            remedy=f"it has {', '.join(by_name)}" if by_name else "it has no options",
+            remedy=f"it has {', '.join(names)}" if names else "it has no options",
         )
     return by_name[name]
 

@@ -33,7 +33,7 @@ from batchbridge.errors import ConfigError, UsageError
         ),
         ('[job]\nmemory = "4X"', r"user.toml:2: job.memory '4X' is no size"),
         ("[job]\n\ncpu = -1", r"user.toml:3: job.cpu must be more than 0"),
-        ("[job.env]\nA = 1", r"user.toml:1: job.env.*Expected `str`, got `int`"),
+        ("[job.env]\nA = 1", r"user.toml:2: job.env.A is int, not text"),
         ('[job]\ncommand = "x"', r"user.toml:2: job.command has no default"),
         ("[job.options]\na = 1", r"user.toml:1: job.options belong to a backend"),
         ("[profile.x.job]\ncpus = 1", r"user.toml:2: profile.x.job.cpus is not known"),
@@ -48,6 +48,7 @@ def test_what_is_wrong_in_a_file_is_named_with_its_line(place, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ('address = "x:1"\njbo = {cpu = 1}', r"toml:3: .*no 'jbo'; did you mean 'job'\?"),
         ('address = "x:1"\nadress = ""', r"toml:3: .*no 'adress'; did you mean 'address'\?"),
         ("[profile.eng.options]\nprio = 1", r"toml:3: profile.eng.options.prio: .*'prio'"),
         ("options = {prio = 1}", r"toml:2: profile.eng.options.prio: .*'prio'"),

@@ -46,7 +46,8 @@ Listing = Literal["absent", "job_set", "all"]
 class Capabilities:
     """What an engine can do beyond the floor (submit, exit code, terminal state, cancel, logs).
 
-    A job that needs what is absent is refused before any I/O. What is declared is verified by the
+    A job that needs what is absent is refused before any I/O; but a limit of time is enforced by a
+    client that waits, and refused only when nobody does. What is declared is verified by the
     conformance kit.
     """
 

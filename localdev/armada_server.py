@@ -27,12 +27,13 @@ import platformdirs
 
 from localdev import armada_mage, armada_programs, armada_ready, armada_stores
 from localdev.armada_programs import Built, Executor, Ports
-from localdev.armada_state import Keeper, Stack, load
+from localdev.armada_state import MARKS, Keeper, Stack, load
 from localdev.armada_stores import Named
 from localdev.common import (
     Failed,
     alone,
     check_free,
+    check_ours,
     free_port,
     print_exports,
     print_unset,
@@ -65,6 +66,7 @@ class Wanted:
 def up(state: Path, wanted: Wanted) -> Stack:
     """The Armada of `state`, started unless it runs, with its queue, and a probe job accepted."""
     with alone(state):
+        check_ours(state, *MARKS)
         there = load(state)
         if there and there.whole():
             _check_same(there, wanted)
@@ -112,7 +114,8 @@ def _start(state: Path, wanted: Wanted) -> Stack:
         within = run(wanted, keeper)
         armada_ready.await_ready(keeper.stack, within=within, alive=lambda: _check_alive(keeper))
     except BaseException:
-        say("it did not become ready: it is taken down")
+        if keeper.stack.processes or keeper.stack.endings:
+            say("it did not become ready: it is taken down")
         _take_down(keeper.stack, state)
         raise
     (state / armada_ready.PROFILES).write_text(armada_ready.profile(keeper.stack))
@@ -293,4 +296,4 @@ def _container_logs(stack: Stack | None, name: str, lines: int) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="localdev/armada")

@@ -10,8 +10,11 @@ from typing import Self
 
 import msgspec
 
-from localdev.common import is_free
+from localdev.common import Failed, is_free
 from localdev.processes import ServerProcess
+
+MARKS = ("stack.json", "logs")
+"""What a directory of ours has in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +65,14 @@ class Keeper:
 
     @classmethod
     def new(cls, state: Path, stack: Stack) -> Self:
-        """One that begins with an empty directory."""
+        """One that begins with an empty directory. Failed where there can be none."""
         shutil.rmtree(state, ignore_errors=True)
         keeper = cls(state, stack)
-        for folder in (state, keeper.logs):
-            folder.mkdir(mode=0o700)
+        try:
+            for folder in (state, keeper.logs):
+                folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise Failed(f"{state} cannot be made: {error.strerror}") from error
         keeper.update()
         return keeper
 

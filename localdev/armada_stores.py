@@ -91,7 +91,7 @@ def find_programs(named: Named) -> dict[str, Path]:
             continue
         program = search(where)
         if program is None:
-            missing.append(remedy)
+            missing.append(f"{remedy}; {where} is none" if where else remedy)
         else:
             found[store] = program
     if "pulsar" in found and shutil.which("java") is None:

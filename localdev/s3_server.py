@@ -24,7 +24,16 @@ import platformdirs
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from localdev.common import Failed, alone, check_free, free_port, print_exports, runs, say
+from localdev.common import (
+    Failed,
+    alone,
+    check_free,
+    check_ours,
+    free_port,
+    print_exports,
+    runs,
+    say,
+)
 from localdev.processes import ServerProcess
 
 IMAGE = "localstack/localstack:4.4.0"
@@ -165,6 +174,7 @@ def load(state: Path) -> Running | None:
 def up(state: Path, *, port: int, bucket: str, install: bool) -> Running:
     """The server of `state`, started unless it runs, answering, with `bucket` in it."""
     with alone(state):
+        check_ours(state, "server.json")
         running = load(state)
         if running is None:
             running = _start(choose(install=install), state, port or free_port(), bucket)
@@ -176,6 +186,7 @@ def up(state: Path, *, port: int, bucket: str, install: bool) -> Running:
 def down(state: Path) -> bool:
     """Stop the server of `state` and remove all it kept; False if none ran."""
     with alone(state):
+        check_ours(state, "server.json")
         running = load(state)
         if running:
             running.process.stop()
@@ -280,4 +291,4 @@ def install_command() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="localdev/s3")

@@ -147,10 +147,30 @@ def test_each_program_is_told_where_the_others_are(armada, built, home):
 
 def test_stores_that_are_missing_are_named_with_the_remedy(armada, checkout, home):
     programs = stand_in(home / "built", *BUILT)
-    up = armada("up", "--checkout", checkout, "--bin", programs, "--port", 0)
+    words = ("--checkout", checkout, "--bin", programs, "--port", 0, "--redis", "/no/redis")
+    up = armada("up", *words)
     assert up.returncode == 1
-    assert "Pulsar: name its directory with --pulsar DIR" in up.stderr
-    assert "apt install redis-server" in up.stderr
+    assert up.stderr.startswith("Error: not found:\n")
+    assert "Pulsar: name its directory with --pulsar DIR\n" in up.stderr
+    assert "name the program with --redis PATH; /no/redis is none" in up.stderr
+
+
+def test_a_directory_with_other_things_is_left_as_it_is(armada, built, home):
+    kept = home / "state" / "armada" / "thesis.tex"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("mine")
+    up = armada("up", *built)
+    assert up.returncode == 1
+    assert "holds other things, which would be removed: choose another --state" in up.stderr
+    assert kept.read_text() == "mine"
+
+
+def test_a_directory_that_cannot_be_made_is_named(armada, built, home):
+    (home / "state").mkdir()
+    (home / "state" / "armada").symlink_to("nowhere")
+    up = armada("up", *built)
+    assert up.returncode == 1
+    assert up.stderr == f"Error: {home}/state/armada cannot be made: File exists\n"
 
 
 def test_programs_that_are_missing_are_named_with_how_to_build_them(armada, built, home):

@@ -100,6 +100,17 @@ def test_what_up_prints_is_for_the_shell(s3, tmp_path):
 
 @with_moto
 @pytest.mark.usefixtures("flavour")
+def test_a_directory_with_other_things_is_left_as_it_is(s3, tmp_path):
+    kept = tmp_path / "state" / "s3" / "thesis.tex"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("mine")
+    for words in (("up", "--port", "0", "--no-install"), ("down",)):
+        refused = s3(*words)
+        assert refused.returncode == 1
+        assert "choose another --state" in refused.stderr
+        assert kept.read_text() == "mine"
+
+
 def test_a_taken_port_is_said(s3):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

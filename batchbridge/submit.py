@@ -57,7 +57,7 @@ def user_name() -> str:
 
 def checked(resolved: Resolved, form: Mapping[str, Any]) -> JobSpec:
     """The job that `form` asks for, with the profile's defaults; refused if it cannot be run."""
-    spec = JobSpec.parse(_named(resolved.spec(form)))
+    spec = JobSpec.parse(named(resolved.spec(form)))
     missing = next(unsupported(spec, resolved.driver_cls.capabilities), None)
     if missing:
         field, remedy = missing
@@ -162,7 +162,7 @@ def prepare(
     )
 
 
-def _named(form: Mapping[str, Any]) -> Mapping[str, Any]:
+def named(form: Mapping[str, Any]) -> Mapping[str, Any]:
     """The form with a name: its program's, where it says none."""
     if form.get("name"):
         return form

@@ -41,7 +41,7 @@ def _journal(journal: Journal) -> Iterator[Check]:
     yield Check("file", not problem, problem or str(journal.path))
     unknown = sum(entry.unknown for entry in journal.entries(since=time.time() - WINDOW))
     if unknown:
-        detail = f"{unknown} submits of the last week have an unknown outcome"
+        detail = f"submits of the last week whose outcome is unknown: {unknown}"
         yield Check("submits", False, detail, "batchbridge list names what settles them")
 
 

@@ -55,7 +55,7 @@ class Array:
         return cls(indexes, bound)
 
     def items(self, form: Form) -> list[Item]:
-        """The job of each index, which its environment and its name tell."""
+        """The job of each index, which its environment tells, and its name where `form` has one."""
         return [Item(n, f"index {n}", _indexed(form, n)) for n in self.indexes]
 
 

@@ -16,6 +16,7 @@ from batchbridge.cli.manyjobs import Array, Form, read
 from batchbridge.cli.session import EngineCommand, Session, driver_of
 from batchbridge.cli.watching import Mode, mode_flags
 from batchbridge.errors import BatchBridgeError, UsageError
+from batchbridge.submit import named
 
 STORE: Final = "setting_store"
 
@@ -94,7 +95,7 @@ def submit_command(
     if path is not None and array is not None:
         raise UsageError("--file and --array exclude each other")
     chosen = Array.parse(array) if array is not None else None
-    items = chosen.items(form) if chosen else read(path or "", form)
+    items = chosen.items(_named(session, form)) if chosen else read(path or "", form)
     many = Many(session, items, key, mode, bound=chosen.bound if chosen else None)
     ctx.exit(many.dry_run() if dry_run else many.run())
 
@@ -103,6 +104,11 @@ def _form(words: Sequence[str], form: dict[str, Any]) -> dict[str, Any]:
     if words and "command" in form:
         raise UsageError("--command and COMMAND exclude each other")
     return {**form, "command": list(words)} if words else form
+
+
+def _named(session: Session, form: Form) -> Form:
+    """The form with the name that the jobs of an array share before their indexes."""
+    return named({"name": session.client.engine.resolved.job.get("name"), **form})
 
 
 def _tell_withheld(session: Session) -> None:

@@ -207,7 +207,9 @@ class Mode:
 def mode_flags(function: Callable[..., None]) -> Callable[..., None]:
     """The flags that say what happens once jobs are submitted; `function` gets them as ``mode``."""
 
-    @click.option("-f", "--follow", is_flag=True, help="Show states and output until the end.")
+    @click.option(
+        "-f", "--follow", is_flag=True, help="Show states until the end; the output of one job too."
+    )
     @click.option("--wait", is_flag=True, help="Wait until the end; name what did not succeed.")
     @verbose_flag
     @json_flag

@@ -88,6 +88,14 @@ def test_an_array_tells_each_job_its_index(bb):
     assert jobs == {"part-3": 0, "part-4": 0, "part-5": 1}
 
 
+def test_the_jobs_of_an_array_without_a_name_are_told_apart_too(bb, world):
+    bb("submit", "--array", "0-1", "--wait", "--", "true")
+    assert {job["name"] for job in bb.json("list")} == {"true-0", "true-1"}
+    (world / "here" / "batchbridge.toml").write_text('[job]\nname = "usual"\n')
+    bb("submit", "--array", "0-1", "--wait", "--", "true")
+    assert {"usual-0", "usual-1"} <= {job["name"] for job in bb.json("list")}
+
+
 def test_a_bound_holds_and_submit_says_who_holds_it(bb, world):
     script = f"""
         mkdir -p {world}/running

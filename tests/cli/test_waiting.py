@@ -103,7 +103,7 @@ def test_a_lost_answer_is_an_unknown_outcome_and_list_says_where_to_look(bb, eng
     assert listed.stdout == ""
     assert f"n ({engine.sent[0]}) at fake://fake: outcome unknown" in listed.stderr
     assert "batchbridge list --backend fake" in listed.stderr
-    assert "1 submits of the last week have an unknown outcome" in bb("doctor", code=125).stdout
+    assert "submits of the last week whose outcome is unknown: 1" in bb("doctor", code=125).stdout
 
 
 @pytest.mark.parametrize("engine", [Repeatable], indirect=True)

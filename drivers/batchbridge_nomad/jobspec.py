@@ -19,7 +19,7 @@ from batchbridge.model import JobSpec, Submission
 from batchbridge_nomad import secrets
 from batchbridge_nomad.script import PLACE, check_names, script, template, unsafe
 from batchbridge_nomad.settings import Affinity, Constraint, NomadOptions, Spread, Volume
-from batchbridge_nomad.template import Block, main_task, over
+from batchbridge_nomad.template import Block, main_task, over, without_region
 from batchbridge_nomad.wire import TASK
 
 CONTAINERS = ("docker", "podman")
@@ -81,7 +81,7 @@ def payload(
     what is asked for does not go together.
     """
     ours = job(submission, options, site, main_task(base or {}))
-    whole = over(over(DEFAULTS, base), ours) if base else over(DEFAULTS, ours)
+    whole = over(over(DEFAULTS, without_region(base)), ours) if base else over(DEFAULTS, ours)
     check_names([*submission.spec.env, *main_task(whole).get("Env", {})])
     check_password(main_task(whole)["Config"])
     return {"EnforceIndex": True, "JobModifyIndex": 0, "Job": whole}
@@ -95,7 +95,7 @@ def job(submission: Submission, options: NomadOptions, site: Site, below: Block)
         Name=spec.name or job_id(submission.key),
         Type="batch",
         Namespace=site.namespace,
-        Region=site.region,  # of one that only a template names no reference could tell
+        Region=site.region or None,
         Datacenters=list(options.datacenters),
         NodePool=options.node_pool or None,
         Priority=options.priority,

@@ -82,7 +82,7 @@ def base(parsed: Mapping[str, Any]) -> Block:
     """
     job = _checked(_said(parsed.get("Job", parsed)))
     if job.get("Region") == GLOBAL:
-        del job["Region"]
+        job = without_region(job)
     if job.get("Type", "batch") != "batch" or job.keys() & {"Periodic", "ParameterizedJob"}:
         raise _refused("is not a plain batch job", 'say type = "batch", and nothing of when')
     groups = job.get("TaskGroups") or [{}]
@@ -90,6 +90,11 @@ def base(parsed: Mapping[str, Any]) -> Block:
         raise _refused(f"has {len(groups)} groups", "one job is one group of tasks")
     (group,) = groups
     return {**job, "TaskGroups": [{**group, "Tasks": _tasks(group.get("Tasks") or [{}])}]}
+
+
+def without_region(job: Mapping[str, Any]) -> Block:
+    """The job, for whichever region its reference names: in that of a template none would look."""
+    return {key: value for key, value in job.items() if key != "Region"}
 
 
 def main_task(job: Mapping[str, Any]) -> Block:
@@ -126,7 +131,7 @@ def overridden(below: Any, above: Any, path: str = "job") -> Iterator[str]:
     if isinstance(below, dict) and isinstance(above, dict) and name != WHOLE:
         for key in sorted((below.keys() & above.keys()) - {*NAMES}):
             yield from overridden(below[key], above[key], f"{path}.{key}")
-        yield from (f"{path}.{key}" for key in _excluded(below, above, name))
+        yield from (f"{path}.{key}" for key in sorted(below.keys() - above.keys()))
     elif name == "TaskGroups":
         yield from overridden(below[0], above[0], f"{path}[0]")
     elif name == "Tasks":

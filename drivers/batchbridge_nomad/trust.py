@@ -53,5 +53,5 @@ def _named(**files: str) -> Iterator[None]:
         yield
     except OSError as error:  # of ssl's, too
         said = " and ".join(f"{name} {file}" for name, file in files.items() if file)
-        remedy = "name PEM files, and a key that has no password"
+        remedy = "name PEM files: a certificate, and its own key, without a password"
         raise ConfigError(f"{said} cannot be used: {error.strerror}", remedy=remedy) from error

@@ -62,7 +62,7 @@ def test_nomad_runs_it_once_as_far_as_it_can():
 
 def test_what_is_not_asked_for_is_nomads_default():
     made = job()
-    assert not {"NodePool", "Priority", "Constraints"} & made.keys()
+    assert not {"Region", "NodePool", "Priority", "Constraints"} & made.keys()
     assert "Resources" not in task()
 
 

@@ -31,7 +31,7 @@ def test_a_scope_is_the_namespace_and_the_region_that_is_named(settings, options
     given = submission(options=options)
     assert driver.scope_of(given) == scope
     job = driver.render(given)["Job"]
-    assert (job["Namespace"], job["Region"]) == (scope[0], scope[1] if scope[1:] else "")
+    assert (job["Namespace"], job.get("Region")) == (scope[0], scope[1] if scope[1:] else None)
 
 
 @pytest.mark.parametrize("scope", [(), ("team", "eu", "more")])

@@ -26,8 +26,7 @@ def register(agent: Agent, request: Request, parts: Mapping[str, str]) -> Answer
         raise Denied(400, "Job ID hasn't been provided")
     if (job.get("Region") or agent.region) != agent.region:
         raise Denied(500, "No path to region")
-    named = {"Namespace": job.get("Namespace") or request.namespace, "Region": agent.region}
-    job = {**job, **named}
+    job = {**job, "Namespace": job.get("Namespace") or request.namespace}
     allow(agent, request, "register-job", job["Namespace"])
     enforced = said.get("JobModifyIndex", 0) if said.get("EnforceIndex") else None
     made = agent.cluster.register(job, enforced)

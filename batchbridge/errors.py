@@ -29,7 +29,7 @@ command line ends with (`exit_code`), and whether the same call may succeed late
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
     from batchbridge.states import Record
@@ -90,6 +90,14 @@ class Rejected(BatchBridgeError):
 
 class KeyConflict(Rejected):
     """The key already names a job whose spec is another."""
+
+    @classmethod
+    def of(cls, key: str, job_id: str) -> Self:
+        """The conflict over that key, which names that job."""
+        return cls(
+            f"the key {key!r} belongs to the job {job_id}, whose spec is another",
+            remedy="use another key, or submit the same spec",
+        )
 
 
 class OutcomeUnknown(BatchBridgeError):

@@ -142,10 +142,6 @@ def _receipt(order: Order, job_id: str, digest: str | None, *, older: bool) -> R
     """Armada does not say that it knew the key; the job's digest and its age do."""
     submission = order.submission
     if digest not in (None, submission.digest):
-        conflict = KeyConflict(
-            f"the key {submission.key!r} belongs to the job {job_id}, whose spec is another",
-            remedy="use another key, or submit the same spec",
-        )
-        return Receipt(submission.key, error=conflict)
+        return Receipt(submission.key, error=KeyConflict.of(submission.key, job_id))
     created = False if older else None
     return Receipt(submission.key, id=job_id, created=created, notes=order.notes)

@@ -236,7 +236,7 @@ class LocalDriver(BatchDriver[LocalSettings]):
         if view is None:
             return self._submit(submission)  # it was old, and has just been removed
         if view.job.digest != submission.digest:
-            return Receipt(submission.key, error=_conflict(submission.key, id))
+            return Receipt(submission.key, error=KeyConflict.of(submission.key, id))
         # Its first submitter may have been killed before it told anybody.
         ensure(self._spool, self._keep, look=True)
         return Receipt(submission.key, id=id, created=False)
@@ -303,13 +303,6 @@ def _account() -> jobspec.Account:
         entry = pwd.getpwuid(os.geteuid())
         return jobspec.Account(entry.pw_name, entry.pw_dir, entry.pw_shell or "/bin/sh")
     return jobspec.Account(str(os.geteuid()), "/", "/bin/sh")  # a container without an entry
-
-
-def _conflict(key: str, id: str) -> KeyConflict:
-    return KeyConflict(
-        f"the key {key!r} belongs to the job {id}, whose spec is another",
-        remedy="use another key, or submit the same spec",
-    )
 
 
 def _damaged(error: Corrupt) -> StoreError:

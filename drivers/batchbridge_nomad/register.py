@@ -122,11 +122,7 @@ class Registrar:
             raise TransportError(f"Nomad refused {known} as known, and then did not know it")
         if digest(job) == plan.submission.digest:
             return Receipt(key, id=known, created=False)
-        conflict = KeyConflict(
-            f"the key {key!r} belongs to the job {known}, whose spec is another",
-            remedy="use another key, or submit the same spec",
-        )
-        return Receipt(key, error=conflict)
+        return Receipt(key, error=KeyConflict.of(key, known))
 
 
 def _refused(plan: Plan, refusal: Refused) -> Receipt:

@@ -14,7 +14,7 @@ import pytest
 from batchbridge.model import Cause, Explanation, Gang, JobState, Listed, Secret, Seen
 from batchbridge.testing.needs import ABSENT, needs
 from batchbridge.testing.probes import Probes
-from batchbridge.testing.rig import Driver, Rig, poll
+from batchbridge.testing.rig import USER, Driver, Rig, poll
 from batchbridge.uploads import deliver, pack
 
 VALUE = "s3cr3t-of-the-kit"
@@ -189,6 +189,8 @@ class Finding:
         assert listed.job_set == rig.job_set
         if rig.driver.capabilities.list == "all":
             assert ref.id in [one.seen.id for one in again.list(None, None)]
+            assert ref.id in [one.seen.id for one in again.list(None, USER)]
+            assert not list(again.list(rig.job_set, f"not-{USER}"))
 
     @needs("list")
     def test_list_of_another_set(self, rig: Rig, probes: Probes) -> None:

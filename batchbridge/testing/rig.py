@@ -31,7 +31,7 @@ from batchbridge.states import Record, fold
 from batchbridge.testing.probes import Command
 
 Driver = BatchDriver[Any]
-PROFILE = "kit"
+PROFILE = USER = "kit"
 TIDYING = "the test is over"
 
 
@@ -75,7 +75,7 @@ class Rig:
             key=key or uuid4().hex,
             spec=spec,
             job_set=spec.job_set or self.job_set,
-            user="kit",
+            user=USER,
             gang=gang,
             files=files,
             secrets=secrets or {},

@@ -203,10 +203,10 @@ class ScriptedDriver(BatchDriver[ScriptedSettings]):
         return LogPage(data, str(start + len(data)), eof=ended)
 
     def list(self, job_set: str | None, user: str | None) -> Iterable[Listed]:
-        """The jobs of that set."""
+        """The jobs of that set and that user."""
         with self._news:
             jobs = [job for job in self._jobs.values() if job_set in (None, job.job_set)]
-            return [self._listed(job) for job in jobs]
+            return [self._listed(job) for job in jobs if user in (None, job.user)]
 
     def explain(self, ref: JobRef) -> Explanation | None:
         """A queued job waits for its script."""

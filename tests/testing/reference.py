@@ -284,7 +284,7 @@ class ReferenceDriver(BatchDriver[Settings]):
         last = {seen.id: seen for seen in self.told(0)[0]}
         for job_id, seen in last.items():
             form = self._job(self.jobs / job_id)
-            if job_set in (None, form["job_set"]):
+            if job_set in (None, form["job_set"]) and user in (None, form["user"]):
                 names = (form["name"], form["job_set"], form["user"])
                 yield Listed((), *names, seen, form["at"], form["labels"])
 

@@ -108,6 +108,8 @@ def test_what_it_can_be_asked_besides() -> None:
         job = client.submit(["x"], key="k1", job_set="night", labels={"a": "b"})
         assert [listed.ref for listed in client.list("night")] == [job.ref]
         assert client.list("day") == []
+        assert [listed.ref for listed in client.list()] == [job.ref]
+        assert driver.list(None, "somebody else") == []
         assert driver.list("night", None)[0].labels == {"a": "b"}
         assert job.explain() is not None
         assert client.render({"command": ["x"]})["command"] == ("x",)

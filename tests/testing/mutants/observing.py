@@ -190,6 +190,12 @@ class ListsAll(ReferenceDriver):
         return super().list(None, user)
 
 
+@mutant("everybody is shown everybody's jobs", "list")
+class ListsOfAnybody(ReferenceDriver):
+    def list(self, job_set, user):
+        return super().list(job_set, None)
+
+
 @mutant("labels are dropped on the way", "labels")
 class NoLabels(ReferenceDriver):
     def list(self, job_set, user):

@@ -66,7 +66,8 @@ def explain_command(ctx: click.Context, session: Session, wanted: Wanted, as_jso
         if as_json:
             emit({**job.to_json(), "summary": summary, "remedy": remedy, "hints": dict(hints)})
             continue
-        facts = (printable(job.record.message), summary)
+        message = job.record.message if job.record.message not in summary else ""
+        facts = (printable(message), summary)
         click.echo(f"{job.ref}: {'; '.join([how(job.record), *filter(None, facts)])}")
         for line in filter(None, (remedy, *(f"{k}: {v}" for k, v in hints.items()))):
             click.echo(f"  → {line}")

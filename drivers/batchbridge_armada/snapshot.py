@@ -42,9 +42,7 @@ def observations(api: Api, scope: Scope, known: Collection[str]) -> Iterator[See
     states = api.states(known)
     ended = {job_id: state for job_id, state in states.items() if state in ENDED}
     for job_id, state in states.items():
-        seen = standing(job_id, state)
-        if seen is not None:
-            yield seen
+        yield from standing(job_id, state)
     if ended:
         yield from endings(api, scope, ended)
     unknown = [job_id for job_id in known if states.get(job_id, UNKNOWN) == UNKNOWN]

@@ -65,6 +65,8 @@ SIGNALS = frozenset(128 + s for s in (4, 6, 7, 8, 9, 11, 15))
 Kubernetes tells a signal as 128 + n only; other such codes are left as the codes that they are.
 """
 
+_RULE = re.compile(r"^---$", re.M)
+
 RETRYABLE = 18
 """The number of ``JobFailedEvent.retryable``, which older client libraries do not know."""
 
@@ -227,8 +229,8 @@ def cause_of(event: JobFailedEvent) -> Cause | None:
 
 
 def words(reason: str) -> str:
-    """A reason without the rules that the scheduler draws under those of each pool."""
-    return re.sub(r"\s*^---$", "", reason, flags=re.M).strip()
+    """A reason in one line; the scheduler draws a rule under that of each pool."""
+    return "; ".join(" ".join(one.split()) for one in _RULE.split(reason) if one.strip())
 
 
 def by_words(reason: str) -> Cause | None:
@@ -276,10 +278,12 @@ def history(job: JobDetails, state: str, reason: str) -> Iterator[Seen]:
     )
 
 
-def standing(job_id: str, state: str) -> Seen | None:
-    """What the name of a state says of a job that has not ended; None: nothing."""
+def standing(job_id: str, state: str) -> Iterator[Seen]:
+    """What the name of a state says of a job that has not ended; the id tells its submit's time."""
     live = LIVE.get(state.lower())
-    return Seen(job_id, live) if live else None
+    if live is not None:
+        yield Seen(job_id, JobState.SUBMITTED, at=ids.submitted_at(job_id))
+        yield Seen(job_id, live)
 
 
 def moment(at: Timestamp) -> float | None:

@@ -64,6 +64,9 @@ def test_a_pod_that_never_fits(bb, armada):
     assert "which exceeds the total limit of (cpu=16)" in shown
     (rejected,) = armada.cluster.jobs.values()
     assert rejected.run is None
+    (line, remedy) = bb("explain", "true").stdout.splitlines()
+    assert line.count("exceeds the total limit") == 1
+    assert remedy == "  → ask for less: nothing there has as much"
 
 
 @pytest.mark.parametrize(

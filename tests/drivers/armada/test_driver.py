@@ -117,12 +117,12 @@ def test_a_pod_spec_that_is_too_large_is_refused_before_any_call(armada, driver)
 @pytest.mark.parametrize(
     ("fields", "place", "words"),
     [
-        ({"options": {"pod": {"nodeSelectr": {}}}}, "options.pod", 'no field named "nodeSelectr"'),
+        ({"options": {"pod": {"nodeSelectr": {}}}}, "options.pod", "there is no 'nodeSelectr'"),
         ({"options": {"pod": {"schedulerName": 3}}}, "options.pod.schedulerName", "got 'int'"),
         (
             {"options": {"volumes": [{"path": "/x", "source": {"emptyDr": {}}}]}},
             "options.volumes",
-            'no field named "emptyDr"',
+            "there is no 'emptyDr'",
         ),
         ({"options": {"services": [{"ports": [1 << 40]}]}}, "options.services.ports", "range"),
     ],

@@ -12,8 +12,9 @@ from google.protobuf.json_format import ParseDict
 
 from batchbridge.model import Cause, JobState, Tick
 from batchbridge.states import Record, fold
+from batchbridge_armada import ids
 from batchbridge_armada.protocol import event_pb2, job_pb2
-from batchbridge_armada.translate import Translator, history, retryable, standing
+from batchbridge_armada.translate import Translator, history, retryable, standing, words
 
 RECORDINGS = Path(__file__).with_name("recordings")
 
@@ -75,8 +76,13 @@ def test_told_twice_is_told_once(name):
 
 def test_a_rejection_is_in_the_scheduler_s_words():
     record, _ = concluded(recorded("rejected"))
-    assert record.message.startswith("pool default:\njob/gang requests resources")
+    assert record.message.startswith("pool default: job/gang requests resources")
     assert record.message.endswith("for its queue/priority class")
+
+
+def test_the_reasons_of_several_pools_are_one_line():
+    """``internal/scheduler/submitcheck.go`` draws a rule under each."""
+    assert words("pool a:\ntoo large\n---\npool b:\nno\n---\n") == "pool a: too large; pool b: no"
 
 
 def test_a_retryable_failure_ends_an_attempt_and_late_news_of_its_pod_is_none_of_the_next():
@@ -228,9 +234,18 @@ def test_a_query_does_not_overrule_what_the_stream_has_told():
     record = Record("j")
     for seen in observed([*BEGUN, message(4, "running")]):
         record, _ = fold(record, seen)
-    assert fold(record, standing("j", "QUEUED"))[0].state is JobState.RUNNING
+    for seen in standing("j", "QUEUED"):
+        record, _ = fold(record, seen)
+    assert record.state is JobState.RUNNING
     assert fold(record, Tick(time.time()))[0].state is JobState.RUNNING
 
 
 def test_an_unknown_state_says_nothing():
-    assert standing("j", "UNKNOWN") is None
+    assert not list(standing("j", "UNKNOWN"))
+
+
+def test_a_job_s_id_tells_when_it_was_submitted():
+    record = Record("01m7yxpjmsz7ksp5j76cs0dt8e")
+    for seen in standing(record.id, "QUEUED"):
+        record, _ = fold(record, seen)
+    assert (record.state, record.submitted_at) == (JobState.QUEUED, ids.submitted_at(record.id))

@@ -208,7 +208,8 @@ def describe(ref: JobRef, record: Record) -> str:
     """One line for people: how the job ended, and why."""
     how = f"exit code {record.exit_code}" if record.exit_code is not None else ""
     how = f"signal {record.signal}" if record.signal is not None else how
-    facts = ", ".join(filter(None, (str(record.cause or ""), how, record.message)))
+    cause = str(record.cause or "") if str(record.cause) != record.state else ""
+    facts = ", ".join(filter(None, (cause, how, record.message)))
     return f"{ref} {record.state}" + (f": {facts}" if facts else "")
 
 

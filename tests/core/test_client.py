@@ -24,11 +24,12 @@ from batchbridge.errors import (
     Unsupported,
     WaitTimeout,
 )
-from batchbridge.jobs import Job, as_completed, cancel
+from batchbridge.jobs import Job, as_completed, cancel, describe
 from batchbridge.journal import Journal
 from batchbridge.model import (
     Absent,
     Cause,
+    JobRef,
     JobSpec,
     JobState,
     Listed,
@@ -619,3 +620,11 @@ def test_a_reason_that_is_no_text_is_refused_before_anything_is_asked(client):
 def test_a_priority_is_a_number(client):
     with pytest.raises(SpecError, match="priority nan"):
         client.reprioritise([client.submit(["sleep"])], float("nan"))
+
+
+def test_a_cancelled_job_is_not_called_so_twice():
+    ref = JobRef("fake", "p", (), "a")
+    ended = Record("a", state=S.CANCELLED, cause=Cause.CANCELLED, message="by me")
+    assert describe(ref, ended) == f"{ref} CANCELLED: by me"
+    late = Record("a", state=S.FAILED, cause=Cause.TIMEOUT)
+    assert describe(ref, late) == f"{ref} FAILED: TIMEOUT"

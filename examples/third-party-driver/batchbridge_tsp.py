@@ -13,7 +13,7 @@ from subprocess import CalledProcessError, run
 from batchbridge import model
 from batchbridge.driver import BatchDriver, Capabilities, setting
 from batchbridge.errors import TransportError
-from batchbridge.model import Cause, JobRef, JobState, LogPage, Receipt, Seen, Stream, Submission
+from batchbridge.model import JobRef, JobState, LogPage, Receipt, Seen, Stream, Submission
 from batchbridge.uploads import extract
 
 BASE = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(Path.home()), "LANG": "C.UTF-8"}
@@ -63,17 +63,17 @@ class TspDriver(BatchDriver[Settings]):
 
     def _told(self, job: Path, number: str, state: str) -> Seen | model.Absent:
         cancelled = (job / "cancelled").exists()
-        if not state and not cancelled:
+        if not state and cancelled:  # it was removed while it waited
+            return Seen(job.name, JobState.CANCELLED, final=True)
+        if not state:
             return model.Absent(job.name, time.time())
         if state in STOP:
             return Seen(job.name, JobState.RUNNING if state == "running" else JobState.QUEUED)
-        [(how, value)] = STATUS.findall(self._tsp("-i", number)) if state else [("signal", "15")]
+        [(how, value)] = STATUS.findall(self._tsp("-i", number))
         code, signal = (int(value), None) if how == "code" else (None, int(value))
-        if code == 0:
-            return Seen(job.name, JobState.SUCCEEDED, final=True, exit_code=0)
-        cause = Cause.CANCELLED if cancelled else Cause.SIGNAL if signal else Cause.EXIT_CODE
-        end = JobState.CANCELLED if cancelled else JobState.FAILED
-        return Seen(job.name, end, final=True, cause=cause, exit_code=code, signal=signal)
+        failed = JobState.CANCELLED if cancelled else JobState.FAILED
+        end = JobState.SUCCEEDED if code == 0 else failed
+        return Seen(job.name, end, final=True, exit_code=code, signal=signal)
 
     def cancel(self, refs: Sequence[JobRef], *, reason: str) -> None:
         with self._queue() as root:

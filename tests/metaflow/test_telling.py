@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from batchbridge import Client, Job
-from metaflow_extensions.batchbridge.plugins import telling
+from batchbridge.errors import ConfigError
+from metaflow_extensions.batchbridge.plugins import launcher, telling
 from metaflow_extensions.batchbridge.plugins.telling import Telling
 from tests.drivers.armada.server import Armada
 from tests.drivers.nomad.agent import Agent, node
@@ -98,3 +99,13 @@ def test_of_a_job_on_this_machine_only_what_goes_wrong_is_said(
         job = client.submit(["true"])
         finished(job)
     assert capfd.readouterr().err == f"[{job.ref}] Job is submitted: cpu 1 cores.\n"
+
+
+@pytest.mark.parametrize(
+    ("remedy", "shown"),
+    [("pip install 'batchbridge[x]'", "\n→ pip install 'batchbridge[x]'"), ("", "")],
+)
+def test_a_command_that_mends_an_error_can_be_copied(remedy: str, shown: str) -> None:
+    error = ConfigError("it cannot be imported", remedy=remedy)
+    assert telling.explained(error) == f"it cannot be imported{shown}"
+    assert str(launcher.refusal("@x", error)).endswith(f"@x: it cannot be imported{shown}")

@@ -25,6 +25,7 @@ from .guard import Guard
 from .job import job_spec, some_job_spec
 from .runs import Run, Task
 from .targets import Target
+from .telling import explained
 
 PATIENCE = 60.0
 """Seconds that the end of a run waits for the end of its jobs."""
@@ -152,5 +153,4 @@ launch = cache(Launch)
 
 def refusal(at: str, error: BatchBridgeError) -> BatchBridgeException:
     """The error as Metaflow shows it: what happened, where, and the remedy."""
-    remedy = f"\n{error.remedy[0].upper()}{error.remedy[1:]}." if error.remedy else ""
-    return BatchBridgeException(f"{at}: {error}{remedy}")
+    return BatchBridgeException(f"{at}: {explained(error)}")

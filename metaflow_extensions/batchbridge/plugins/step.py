@@ -25,7 +25,7 @@ from .job import job_spec, run_of, some_job_spec, summary, task_of
 from .joblogs import JobLogs
 from .runs import Run, Task
 from .stops import Stopped, Stops
-from .telling import say
+from .telling import explained, say
 
 PATIENCE = 600.0
 """Seconds that an attempt waits for the confirmed end of the one before."""
@@ -64,7 +64,7 @@ def run(step: Step) -> int:
             say(f"stopped by {stopped}")
             return METAFLOW_EXIT_DISALLOW_RETRY
         except BatchBridgeError as error:
-            say(f"{error}\n{error.remedy}".rstrip())
+            say(explained(error))
             return 1 if error.retryable else METAFLOW_EXIT_DISALLOW_RETRY
         finally:
             _fetch_metadata(step)

@@ -30,6 +30,11 @@ def say(text: str) -> None:
         onebyone.show(lines, sys.stderr.buffer)
 
 
+def explained(error: BatchBridgeError) -> str:
+    """What happened and, in a line of its own, what to do about it: often a command."""
+    return f"{error}\n→ {error.remedy}" if error.remedy else str(error)
+
+
 def remote(job: Job) -> bool:
     """Whether its engine is elsewhere. Of a job on this machine only what goes wrong is told."""
     return job.ref.backend != "local"

@@ -13,30 +13,23 @@ from typing import Any, Self, TypeAlias
 
 from batchbridge import submit
 from batchbridge.driver import BatchDriver
+from batchbridge.engine import Engine
 from batchbridge.errors import (
     BatchBridgeError,
-    DriverBug,
     OutcomeUnknown,
     SpecError,
     Unsupported,
 )
-from batchbridge.jobs import Engine, Job, able, cancel, check_able, why_of
+from batchbridge.jobs import Job, able, bind, cancel, check_able, why_of
 from batchbridge.journal import Answer, Journal
 from batchbridge.model import (
-    Cause,
-    Intent,
     JobRef,
     JobSpec,
-    JobState,
-    Listed,
-    Receipt,
     Scope,
-    Seen,
     Submission,
 )
 from batchbridge.settings import Config, Resolved
 from batchbridge.streams import merged
-from batchbridge.watched import Policy
 
 Asked: TypeAlias = tuple[int, Submission | BatchBridgeError]
 """A job's place among those asked for, and its submission, or why it is refused."""
@@ -165,7 +158,7 @@ class Client:
                 settle(index, outcome)
         ordered = [outcomes[index] for index in sorted(outcomes)]
         if gang:
-            _bind(ordered)
+            bind(ordered)
         return ordered
 
     def attach(self, ref: JobRef | str, *, name: str = "", job_set: str = "") -> Job:
@@ -182,7 +175,7 @@ class Client:
         if engine.driver.capabilities.list not in (("all", "job_set") if job_set else ("all",)):
             what = "no jobs" if job_set else "no jobs but those of a job set"
             raise Unsupported(f"{engine.driver.name} lists {what}", path="job_set")
-        return [_listed(engine, listed) for listed in engine.driver.list(job_set, user)]
+        return [engine.listed(listed) for listed in engine.driver.list(job_set, user)]
 
     def cancel(self, jobs: Iterable[Job], *, reason: str = "") -> None:
         """Ask for the end of all these jobs."""
@@ -292,7 +285,7 @@ class Client:
         answers: list[Answer] = []
         try:
             for submission, receipt in submit.hand_over(engine.driver, submissions):
-                outcome = _outcome(engine, scope, submission, receipt)
+                outcome = engine.accepted(scope, submission, receipt)
                 answers.append(_answer(submission, outcome))
                 yield submission, outcome
         finally:
@@ -337,60 +330,8 @@ def _all_or_none(asked: Sequence[Asked]) -> Sequence[Asked]:
     return [(n, other if isinstance(one, Submission) else one) for n, one in asked]
 
 
-def _outcome(
-    engine: Engine, scope: Scope, submission: Submission, receipt: Receipt
-) -> Job | BatchBridgeError:
-    """The job that the engine owns now, or why it does not."""
-    if receipt.error is not None or receipt.id is None:
-        return receipt.error or DriverBug(f"{engine.driver.name!r} gave neither id nor error")
-    spec, has = submission.spec, engine.driver.capabilities
-    ref = engine.ref(scope, receipt.id)
-    anew = receipt.created is not False
-    job = engine.job(ref, name=spec.name, job_set=submission.job_set, anew=anew)
-    ledger = job._watched.ledger
-    at = None if receipt.created is False else time.time()
-    ledger.observe([Seen(receipt.id, JobState.SUBMITTED, at=at)])
-    ledger.police(
-        job._watched,
-        Policy(
-            once=not (spec.reruns or has.no_reruns),
-            timeout=None if has.timeout else spec.timeout,
-            queue_timeout=None if has.queue_timeout else spec.queue_timeout,
-            start_timeout=None if has.start_timeout else spec.start_timeout,
-        ),
-    )
-    job._watched.notes = receipt.notes
-    return job
-
-
 def _answer(submission: Submission, outcome: Job | BatchBridgeError) -> Answer:
     """What the journal notes of it; an unknown outcome stays open."""
     if isinstance(outcome, Job):
         return submission, str(outcome.ref), None
     return submission, None, None if isinstance(outcome, OutcomeUnknown) else str(outcome)
-
-
-def _bind(outcomes: Sequence[Job | BatchBridgeError]) -> None:
-    """One member's end without success, or refusal, is the end of all."""
-    jobs = [outcome for outcome in outcomes if isinstance(outcome, Job)]
-
-    def end_rest(ended: Job) -> None:
-        message = f"gang member {ended.ref.id} did not succeed"
-        for job in jobs if ended.record.exit_status != 0 else ():
-            intent = Intent(Cause.CANCELLED, time.time(), message=message)
-            job._watched.ledger.end(job._watched, intent)
-
-    if len(jobs) < len(outcomes):
-        cancel(jobs, reason="a member of the gang was refused")
-    for job in jobs:
-        job.add_done_callback(end_rest)
-
-
-def _listed(engine: Engine, listed: Listed) -> Job:
-    ref = engine.ref(listed.scope, listed.seen.id)
-    job = engine.job(ref, name=listed.name, job_set=listed.job_set)
-    if listed.submitted_at is not None:
-        submitted = Seen(listed.seen.id, JobState.SUBMITTED, at=listed.submitted_at)
-        job._watched.ledger.observe([submitted], duties=False)
-    job._watched.ledger.observe([listed.seen], duties=False)
-    return job

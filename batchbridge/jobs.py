@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import StringIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchbridge import submit
 from batchbridge.driver import BatchDriver
@@ -18,46 +18,19 @@ from batchbridge.errors import (
     Unsupported,
     WaitTimeout,
 )
-from batchbridge.hub import Hub
 from batchbridge.logs import Decoder, LogChunk, output
-from batchbridge.model import Cause, Explanation, Intent, JobRef, JobState, Scope, Stream
-from batchbridge.settings import Resolved
+from batchbridge.model import Cause, Explanation, Intent, JobRef, JobState, Stream
 from batchbridge.states import Record
 from batchbridge.values import check_text
 from batchbridge.watched import Event, Watched, job_json, run_callbacks
+
+if TYPE_CHECKING:
+    from batchbridge.engine import Engine
 
 BOTH: tuple[Stream, ...] = ("stdout", "stderr")
 
 TAIL, TAIL_SIZE = 20, 1 << 16
 """Lines, and characters, of the end of a failed job's output that its error shows at most."""
-
-
-class Engine:
-    """One profile in use: its driver, and the hub that watches through it."""
-
-    def __init__(self, resolved: Resolved, driver: BatchDriver[Any] | None = None) -> None:
-        self.resolved = resolved
-        self.driver: BatchDriver[Any] = driver or resolved.driver_cls(resolved.settings)
-        self.hub = Hub(self.driver)
-
-    @property
-    def address(self) -> str:
-        """How references begin here: ``backend://profile``."""
-        return self.ref((), "").engine
-
-    def ref(self, scope: Scope, job_id: str) -> JobRef:
-        """The reference of that job here."""
-        return JobRef(self.resolved.backend, self.resolved.ref_profile, scope, job_id)
-
-    def job(self, ref: JobRef, *, name: str = "", job_set: str = "", anew: bool = False) -> Job:
-        """The handle of that job; no I/O. `anew`: it was just submitted."""
-        ledger = self.hub.ledger(ref.scope)
-        return Job(self, ledger.follow(ref, name=name, job_set=job_set, anew=anew))
-
-    def close(self) -> None:
-        """Stop watching and let go of connections."""
-        self.hub.close()
-        self.driver.close()
 
 
 class Job:
@@ -290,6 +263,22 @@ def cancel(jobs: Iterable[Job], *, reason: str = "") -> None:
             job._watched.ledger.intend(job.ref.id, intent)
         if going:
             _cancel(engine, going, intent)
+
+
+def bind(outcomes: Sequence[Job | BatchBridgeError]) -> None:
+    """Make jobs one gang: a member's refusal, or end without success, is the end of all."""
+    jobs = [outcome for outcome in outcomes if isinstance(outcome, Job)]
+
+    def end_rest(ended: Job) -> None:
+        message = f"gang member {ended.ref.id} did not succeed"
+        for job in jobs if ended.record.exit_status != 0 else ():
+            intent = Intent(Cause.CANCELLED, time.time(), message=message)
+            job._watched.ledger.end(job._watched, intent)
+
+    if len(jobs) < len(outcomes):
+        cancel(jobs, reason="a member of the gang was refused")
+    for job in jobs:
+        job.add_done_callback(end_rest)
 
 
 def why_of(what: str, reason: str) -> str:

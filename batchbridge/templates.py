@@ -16,5 +16,5 @@ def text_of(option: str, *, path: str, remedy: str = "") -> str:
         return option
     try:
         return Path(option).expanduser().read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, RuntimeError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} cannot be read: {error}", path=path, remedy=remedy) from error

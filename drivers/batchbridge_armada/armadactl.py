@@ -85,7 +85,7 @@ def login(settings: ArmadaSettings) -> tuple[ArmadaSettings, Source | None]:
     """The settings that the file stands for, and where the token is from if they do not say it."""
     if not settings.armadactl_config:
         return settings, None
-    path = Path(settings.armadactl_config).expanduser()
+    path = Path(settings.armadactl_config)
     context = _context(_read(path), settings.armadactl_context, path)
     basic = context.basicauth
     try:
@@ -160,9 +160,10 @@ def _read(path: Path) -> Mapping[str, Any]:
     import yaml  # here: it is slow to import, and few need it
 
     try:
-        found = _lowered(yaml.safe_load(path.read_text("utf-8")) or {})
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"armadactl_config: {path} cannot be read: {error}") from error
+        found = _lowered(yaml.safe_load(path.expanduser().read_text("utf-8")) or {})
+    except (OSError, RuntimeError, UnicodeDecodeError, yaml.YAMLError) as error:
+        words = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise ConfigError(f"armadactl_config: {path} cannot be read: {words}") from error
     except SpecError as error:
         raise ConfigError(f"{path}: {error}") from None
     if not isinstance(found, Mapping):

@@ -48,16 +48,19 @@ def encrypted(settings: ArmadaSettings, address: str) -> bool:
 
 def _credentials(settings: ArmadaSettings) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(
-        root_certificates=_content(settings.ca_cert),
-        private_key=_content(settings.client_key),
-        certificate_chain=_content(settings.client_cert),
+        root_certificates=_content("ca_cert", settings.ca_cert),
+        private_key=_content("client_key", settings.client_key),
+        certificate_chain=_content("client_cert", settings.client_cert),
     )
 
 
-def _content(path: str) -> bytes | None:
+def _content(name: str, path: str) -> bytes | None:
     if not path:
         return None
     try:
         return Path(path).expanduser().read_bytes()
-    except OSError as error:
-        raise ConfigError(f"a certificate cannot be read: {error}") from error
+    except (OSError, RuntimeError) as error:  # no such user's home is a RuntimeError
+        words = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"{name}: {path} cannot be read: {words}", remedy="name a PEM file"
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -258,6 +259,8 @@ class ArmadaDriver(BatchDriver[ArmadaSettings]):
     def _connection(self) -> _Connected:
         with self._lock:
             if self._connected is None:
+                # gRPC would write some of what it raises to stderr too.
+                os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
                 # Not before the first call: Armada's client takes its time to import.
                 from batchbridge_armada.api import Api
 

@@ -116,9 +116,10 @@ def _context(ca_cert: str) -> ssl.SSLContext:
     if ca_cert:
         try:
             context.load_verify_locations(Path(ca_cert).expanduser())
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # no such user's home is a RuntimeError
+            words = getattr(error, "strerror", None) or error
             raise ConfigError(
-                f"ca_cert: {ca_cert} cannot be read: {error}",
+                f"ca_cert: {ca_cert} cannot be read: {words}",
                 remedy="name a file with the CA's certificates, as PEM",
             ) from error
     return context

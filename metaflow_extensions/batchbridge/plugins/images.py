@@ -46,7 +46,7 @@ def _text(template: object) -> str:
     if not isinstance(template, str):
         return json.dumps(template or {})
     if not ("\n" in template or template.lstrip().startswith("{")):
-        with suppress(OSError, UnicodeDecodeError):  # of which the driver will speak
+        with suppress(OSError, RuntimeError, UnicodeDecodeError):  # of which the driver will speak
             return Path(template).expanduser().read_text("utf-8")
     return template
 

@@ -114,9 +114,10 @@ def test_a_file_that_does_not_serve(tmp_path, text, words):
         armadactl.login(ArmadaSettings(armadactl_config=configured(tmp_path, text)))
 
 
-def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(ConfigError, match="cannot be read"):
-        armadactl.login(ArmadaSettings(armadactl_config=str(tmp_path / "none")))
+@pytest.mark.parametrize("path", ["/no/such/file", "~no-such-user/file"])
+def test_a_file_that_is_not_there(path):
+    with pytest.raises(ConfigError, match=f"{path} cannot be read"):
+        armadactl.login(ArmadaSettings(armadactl_config=path))
 
 
 @pytest.mark.parametrize(

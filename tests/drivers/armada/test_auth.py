@@ -174,10 +174,11 @@ def test_a_server_in_the_clear_where_tls_is_expected(armada):
     assert "check tls" in caught.value.remedy
 
 
-def test_a_certificate_that_cannot_be_read(armada, tmp_path):
+@pytest.mark.parametrize("path", ["/no/such/file", "~no-such-user/file"])
+def test_a_certificate_that_cannot_be_read(armada, path):
     with (
-        reached(armada, tls="on", ca_cert=str(tmp_path / "none")) as driver,
-        pytest.raises(ConfigError, match="cannot be read"),
+        reached(armada, tls="on", ca_cert=path) as driver,
+        pytest.raises(ConfigError, match=f"^ca_cert: {path} cannot be read: "),
     ):
         accepted(driver)
 

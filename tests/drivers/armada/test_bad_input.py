@@ -74,6 +74,7 @@ def test_a_pod_that_never_fits(bb, armada):
     [
         (("--env", "BIG=" + "x" * 70_000), "Armada takes 65535", "through a store"),
         (("-o", "pod={"), "options.pod is neither YAML nor JSON", "a pod spec as a mapping"),
+        (("-o", "pod=~no-such-user/x"), "options.pod cannot be read", "a file's name"),
         (("-o", "pod=none.yaml"), "options.pod cannot be read", "a file's name"),
         (("-o", "pod=nodeSelector: {a: b}"), "cannot be read", "YAML of several lines"),
         (("-o", "grace=1h"), "grace must be 1 s to 5 minutes", ""),

@@ -117,3 +117,18 @@ def test_the_driver_is_listed_without_its_client_library():
         "import sys, batchbridge_armada; print([m for m in sys.modules if m.startswith('grpc')])"
     )
     assert done.stdout.strip() == "[]"
+
+
+# -- grpcio ---------------------------------------------------------------------------------------
+
+
+def test_grpc_does_not_write_what_it_raises(armada):
+    """Of a handshake that failed it tells on stderr by itself."""
+    code = (
+        "from batchbridge_armada import ArmadaDriver\n"
+        f"settings = ArmadaDriver.Settings(address={armada.address!r}, tls='on')\n"
+        "print(*ArmadaDriver(settings).probe())"
+    )
+    done = python(code)
+    assert "Tls handshake failed" in done.stdout
+    assert done.stderr == ""

@@ -135,6 +135,14 @@ def test_a_provider_that_does_not_speak_http(armada):
         answering.join()
 
 
+def test_a_ca_cert_of_nobody(armada, provider):
+    with (
+        reached(armada, ca_cert="~no-such-user/ca.pem", **client(Tokens(provider))) as driver,
+        pytest.raises(ConfigError, match=r"ca_cert: .*ca\.pem cannot be read"),
+    ):
+        accepted(driver)
+
+
 @pytest.mark.parametrize("content", [None, "no certificate"])
 def test_a_ca_cert_that_is_none(armada, provider, tmp_path, content):
     """It is told like any other wrong setting, and what else can be looked at is."""

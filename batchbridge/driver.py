@@ -170,7 +170,9 @@ class BatchDriver(ABC, Generic[S]):
     def cancel(self, refs: Sequence[JobRef], *, reason: str) -> None:
         """Ask for their end, queued ones first. Unknown and finished jobs are fine.
 
-        Returning means that the engine was asked. What became of it is observed.
+        Returning means that the engine was asked. What became of it is observed. `reason` is for
+        people; or it is the name of a :class:`~batchbridge.model.Cause`, where the client ends a
+        job for that cause. An engine that keeps it can then tell others the cause too.
         """
 
     @abstractmethod

@@ -282,9 +282,13 @@ def bind(outcomes: Sequence[Job | BatchBridgeError]) -> None:
 
 
 def why_of(what: str, reason: str) -> str:
-    """The reason that is told the engine: who did `what`, where none is given."""
+    """The reason that is told the engine: who did `what`, where none is given.
+
+    One that reads as a Cause has that before it: drivers take a bare one for the client's own word.
+    """
     check_text("reason", reason)
-    return reason or f"{what} by {submit.user_name()}"
+    who = f"{what} by {submit.user_name()}"
+    return f"{who}: {reason}" if reason in Cause.__members__ else reason or who
 
 
 def _cancel(engine: Engine, going: Sequence[Job], intent: Intent) -> None:

@@ -38,6 +38,7 @@ from batchbridge.model import (
     Seen,
 )
 from batchbridge.states import Record
+from batchbridge.submit import user_name
 
 from .fakes import Fake
 
@@ -120,6 +121,12 @@ def test_the_end_of_a_log_is_bounded_however_long_its_lines_are(client):
         client.submit(["exit", "3"]).result(20)
     assert failure.value.log_tail.endswith("xend\n")
     assert len(failure.value.log_tail) <= 100_000
+
+
+def test_a_reason_that_reads_as_a_cause_is_told_as_words(client):
+    for reason in ("TIMEOUT", "enough"):
+        client.submit(["run"]).cancel(reason=reason)
+    assert client.driver.calls.reasons == [f"cancelled by {user_name()}: TIMEOUT", "enough"]
 
 
 def test_a_refused_one_among_many_is_raised_by_whoever_awaits_them(client):

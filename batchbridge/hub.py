@@ -178,7 +178,8 @@ class _Stream(_Pump):
 
     def _failed(self, ledger: Ledger) -> None:
         """Count it against the stream, unless the engine has not answered at all since the last."""
-        self._failures += self._failures == 0 or ledger.answered_at > self._failed_at
+        if self._failures == 0 or ledger.answered_at > self._failed_at:
+            self._failures += 1
         self._failed_at = time.monotonic()
 
     def _progress(self, cursor: str) -> None:

@@ -286,7 +286,7 @@ def _meant(seen: Seen, intent: Intent | None) -> Seen:
     if intent is None:
         return seen
     ours = intent.message or seen.message
-    message = seen.message or ours if cause is Cause.CANCELLED else ours
+    message = (seen.message or ours) if cause is Cause.CANCELLED else ours
     if intent.exit_code is None and intent.signal is None:
         return altered(seen, message=message)
     return altered(seen, exit_code=intent.exit_code, signal=intent.signal, message=message)

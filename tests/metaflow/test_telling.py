@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from batchbridge import Client, Job
-from batchbridge.errors import ConfigError
+from batchbridge.errors import ConfigError, OutcomeUnknown, TransportError
 from metaflow_extensions.batchbridge.plugins import launcher, telling
 from metaflow_extensions.batchbridge.plugins.telling import Telling
 from tests.drivers.armada.server import Armada
@@ -109,3 +109,10 @@ def test_a_command_that_mends_an_error_can_be_copied(remedy: str, shown: str) ->
     error = ConfigError("it cannot be imported", remedy=remedy)
     assert telling.explained(error) == f"it cannot be imported{shown}"
     assert str(launcher.refusal("@x", error)).endswith(f"@x: it cannot be imported{shown}")
+
+
+def test_no_key_of_a_run_s_own_is_offered() -> None:
+    """No command of the user's could use it."""
+    error = OutcomeUnknown("no answer", remedy="check it; then submit it again with --key mf-1")
+    error.__cause__ = TransportError("it is down", remedy="check it")
+    assert telling.explained(error) == "no answer\n→ check it"

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from batchbridge import BatchBridgeError, Event, Job, JobState, Record
+from batchbridge.errors import OutcomeUnknown
 from batchbridge.jobs import describe
 
 from . import onebyone
@@ -32,7 +33,10 @@ def say(text: str) -> None:
 
 def explained(error: BatchBridgeError) -> str:
     """What happened and, in a line of its own, what to do about it: often a command."""
-    return f"{error}\n→ {error.remedy}" if error.remedy else str(error)
+    # The key of a submit that nobody answered is the run's, which ends what came of it.
+    unheard = error.__cause__ if isinstance(error, OutcomeUnknown) else None
+    remedy = unheard.remedy if isinstance(unheard, BatchBridgeError) else error.remedy
+    return f"{error}\n→ {remedy}" if remedy else str(error)
 
 
 def remote(job: Job) -> bool:

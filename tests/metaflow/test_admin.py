@@ -148,6 +148,11 @@ def test_each_option_of_list_and_kill(
     assert listed(job_ids=(T2,)) == {T2}
     assert listed(job_set=Run(FLOW, "2").job_set) == {T2}
     assert listed(job_set=Run("Other", "1").job_set) == set()
+    assert listed(run_id="1", user="me") == {T1, E1}
+    assert listed(run_id="1", user="you") == set()
+    assert listed(run_id="1", job_set=Run(FLOW, "2").job_set) == set()
+    assert listed(job_set=Run(FLOW, "2").job_set, user="me") == set()
+    assert listed(job_ids=(str(one.ref),), user="you") == set()
     by_ref = list(admin.listed(Asked(history, (target,), job_ids=(str(one.ref),))))
     assert by_ref[0].startswith(f"{one.ref} ")
     killed = Asked(history, (target,), job_ids=(one.ref.id,))

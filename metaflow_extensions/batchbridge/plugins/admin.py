@@ -123,10 +123,10 @@ def _found(client: Client, target: Target, asked: Asked) -> list[Job]:
 
 def _candidates(client: Client, target: Target, asked: Asked) -> list[Job]:
     if asked.run_id is not None:
-        return jobs.of_run(client, Run(asked.flow, asked.run_id), target.job_set)
+        return _of_run(client, Run(asked.flow, asked.run_id), target, asked)
     if asked.job_set is not None:
-        return [job for job in client.list(asked.job_set) if job.name.startswith(f"{asked.flow}.")]
-    if asked.job_ids and all("://" in one for one in asked.job_ids):
+        return jobs.of_runs(client, asked.flow, asked.user, job_set=asked.job_set)
+    if asked.user is None and asked.job_ids and all("://" in one for one in asked.job_ids):
         return _attached(client, asked.job_ids)
     if client.driver.capabilities.list == "all":
         return jobs.of_runs(client, asked.flow, asked.user)
@@ -139,6 +139,14 @@ def _candidates(client: Client, target: Target, asked: Asked) -> list[Job]:
         for job_set in sets
         for job in jobs.of_runs(client, asked.flow, asked.user, job_set=job_set)
     ]
+
+
+def _of_run(client: Client, run: Run, target: Target, asked: Asked) -> list[Job]:
+    job_set = asked.job_set or target.job_set
+    if asked.user is None:
+        return jobs.of_run(client, run, job_set)
+    theirs = jobs.of_runs(client, run.flow, asked.user, job_set=job_set or run.job_set)
+    return [job for job in theirs if run.has(job.name)]
 
 
 def _known_runs(asked: Asked) -> list[Run]:

@@ -12,3 +12,7 @@ namespace "default" {
     }
   }
 }
+
+# For jobs with volumes, beside that: "csi-mount-volume" above, and the rest of these.
+#   plugin { policy = "read" }
+#   host_volume "NAME" { capabilities = ["mount-readwrite"] }

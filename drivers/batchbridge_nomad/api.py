@@ -16,6 +16,7 @@ from nomad import api as endpoints
 
 from batchbridge.errors import BatchBridgeError, TransportError
 from batchbridge_nomad.replies import Missing, Unauthorized
+from batchbridge_nomad.rights import VARIABLES, to_register
 from batchbridge_nomad.session import Answer, Session, Unsent
 from batchbridge_nomad.settings import NomadSettings
 from batchbridge_nomad.transfer import Broken, Reply
@@ -23,9 +24,6 @@ from batchbridge_nomad.wire import Alloc, Evaluation, Job, Node, Registered, Val
 
 M = TypeVar("M")
 T = TypeVar("T")
-
-VARIABLES = 'variables { path "nomad/jobs/*" { capabilities = ["write", "destroy"] } }'
-"""The right to hand over secrets, as a policy says it."""
 
 
 class Place(NamedTuple):
@@ -92,7 +90,8 @@ class Api:
 
     def register(self, place: Place, payload: Mapping[str, Any]) -> Registered:
         """Register a job. Refused in Nomad's words where it is not valid or is there already."""
-        found = self._ask(place, "submit-job", lambda at: at.jobs.register_job(payload))
+        needs = to_register(payload)
+        found = self._ask(place, needs, lambda at: at.jobs.register_job(payload))
         return read(found, Registered)
 
     def register_all(
@@ -103,11 +102,11 @@ class Api:
         The next of `jobs` is only asked for when it may go.
         """
         asked = (
-            ((mark, place), _unsent(place).jobs.register_job(payload))
+            ((mark, place, payload), _unsent(place).jobs.register_job(payload))
             for mark, place, payload in jobs
         )
-        for (mark, place), answer in self._open().send_all(asked, at_once=at_once):
-            yield mark, self._registered(place, answer)
+        for (mark, place, payload), answer in self._open().send_all(asked, at_once=at_once):
+            yield mark, self._registered(place, payload, answer)
 
     def parse(self, place: Place, hcl: str) -> Mapping[str, Any]:
         """A job in HCL as JSON. Refused in Nomad's words where it is none."""
@@ -263,10 +262,10 @@ class Api:
             raise self._lacking(error, place, needs) from error
 
     def _registered(
-        self, place: Place, answer: Answer | BatchBridgeError
+        self, place: Place, payload: Mapping[str, Any], answer: Answer | BatchBridgeError
     ) -> Registered | BatchBridgeError:
         if isinstance(answer, Unauthorized):
-            return self._lacking(answer, place, "submit-job")
+            return self._lacking(answer, place, to_register(payload))
         if isinstance(answer, BatchBridgeError):
             return answer
         try:

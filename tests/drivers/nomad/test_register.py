@@ -57,6 +57,23 @@ def test_nomads_warnings_are_told(nomad_driver):
     assert note.startswith("Nomad warns: Memory oversubscription is not enabled; Task")
 
 
+@pytest.mark.parametrize("secrets", [(), ("TOKEN",)])
+def test_a_job_with_volumes_that_is_denied_names_their_rights_too(httpserver, driver, secrets):
+    """Nomad has the same words for all of them."""
+    httpserver.expect_request("/v1/jobs").respond_with_data("Permission denied", status=403)
+    httpserver.expect_request("/v1/var/nomad/jobs/bb-k").respond_with_json({})
+    seen = {"source": "data", "path": "/data", "read_only": True}
+    more = {"source": "x", "path": "/x", "type": "csi", "access_mode": "m", "attachment_mode": "m"}
+    written = [{"source": "out", "path": "/out"}, seen, more]
+    with pytest.raises(AuthError) as caught:
+        list(driver.submit([submission(options={"volumes": written}, secrets=secrets)]))
+    remedy = caught.value.remedy
+    assert 'host_volume "out" { capabilities = ["mount-readwrite"] }' in remedy
+    assert 'host_volume "data" { capabilities = ["mount-readonly"] }' in remedy
+    assert "csi-mount-volume" in remedy
+    assert "submit-job" in remedy
+
+
 def test_what_of_a_template_does_not_stand_is_told(httpserver, driver):
     httpserver.expect_request("/v1/jobs").respond_with_json({})
     below = '{"Priority": 30, "TaskGroups": [{"RestartPolicy": {"Attempts": 5}}]}'

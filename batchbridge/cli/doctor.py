@@ -10,7 +10,7 @@ from typing import Final
 
 from batchbridge import registry
 from batchbridge.cli.selection import WINDOW
-from batchbridge.errors import BatchBridgeError
+from batchbridge.errors import of_driver
 from batchbridge.journal import Journal
 from batchbridge.model import Check
 from batchbridge.settings import Config
@@ -61,8 +61,9 @@ def _probed(config: Config, name: str) -> Iterator[Check]:
         with closing(resolved.driver_cls(resolved.settings)) as driver:
             yield Check("settings", True, f"{resolved.backend} at {resolved.ref_profile}")
             yield from driver.probe()
-    except BatchBridgeError as error:
-        yield Check("engine", False, str(error), error.remedy)
+    except Exception as error:  # whatever a driver does wrong, the others are looked at
+        problem = of_driver(config.profiles().get(name, name), error)
+        yield Check("engine", False, str(problem), problem.remedy)
 
 
 def _asked(point: EntryPoint) -> Iterator[Check]:

@@ -200,6 +200,17 @@ def test_doctor_is_well_where_all_is_well_and_125_where_something_is_wrong(bb, w
     assert any(not line["ok"] for line in bb.json("doctor", code=125))
 
 
+def test_a_driver_that_raises_what_it_may_not_fails_its_own_check_alone(bb, monkeypatch):
+    def probe(self):
+        raise OSError("no such socket")
+
+    monkeypatch.setattr(Fake, "probe", probe)
+    with registry.registered(Fake):
+        told = bb("doctor", "fake", "local", code=125).stdout
+    assert "FAIL fake: engine: the driver 'fake' raised OSError: no such socket" in told
+    assert "ok   local: " in told
+
+
 def test_a_journal_that_cannot_be_used_fails_the_doctor_and_no_submit(bb, world):
     (world / "state").mkdir()
     (world / "state" / "journal.sqlite3").write_bytes(b"no database, by any means" * 100)

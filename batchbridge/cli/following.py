@@ -17,7 +17,7 @@ import click
 
 from batchbridge.cli.console import coloured, complain, emit, note
 from batchbridge.configfiles import printable
-from batchbridge.errors import BatchBridgeError, LogsUnavailable, NoSuchJob
+from batchbridge.errors import LogsUnavailable, NoSuchJob
 from batchbridge.jobs import Job, cancel, news
 from batchbridge.logs import Decoder, LogChunk
 from batchbridge.model import JobState, Stream
@@ -62,7 +62,7 @@ class Waits:
     def _tell(self, job: Job) -> None:
         try:
             reason = job.explain()
-        except BatchBridgeError as error:  # an aside must not end the waiting
+        except Exception as error:  # an aside must not end the waiting
             log.debug("%s cannot be explained: %s", job.ref, error)
             return
         text = str(reason or "")
@@ -248,7 +248,7 @@ def tell_where(job: Job) -> None:
     """Say what its engine calls it, and where else to look."""
     try:
         details = job.details()
-    except BatchBridgeError as error:  # an aside must not hide how the job ended
+    except Exception as error:  # an aside must not hide how the job ended
         log.debug("%s cannot be detailed: %s", job.ref, error)
         details = {}
     for label, text in {**job.hints(), **details}.items():

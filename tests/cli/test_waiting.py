@@ -82,13 +82,14 @@ def test_nothing_is_said_before_ten_seconds(bb, engine):
     assert "waits" not in bb("wait", "--timeout", "500ms", ref, code=125).stderr
 
 
-def test_an_explanation_that_fails_does_not_end_the_waiting(bb, engine, monkeypatch):
+@pytest.mark.parametrize("error", [TransportError("cut"), KeyError("a driver's slip")])
+def test_an_explanation_that_fails_does_not_end_the_waiting(bb, engine, monkeypatch, error):
     monkeypatch.setattr(following, "PATIENCE", 0.01)
     engine.reasons.append("no room")
 
     def explain(self, ref):
         self.reasons.clear()
-        raise TransportError("cut")
+        raise error
 
     monkeypatch.setattr(engine, "explain", explain)
     bb("submit", "--backend", "fake", "--wait", "--", "true")

@@ -27,6 +27,9 @@ UNTRUSTED = (
     "hostname verification",
     "security handshaker",  # a file of ours is no certificate, or no key of it
 )
+UNREAD = "error unmarshalling request"
+"""The server could not read a value of ours, such as an amount of a resource."""
+
 NOT_STARTED = ("is waiting to start", "containercreating", "podinitializing")
 
 
@@ -38,6 +41,8 @@ def problem(error: grpc.RpcError, address: str) -> BatchBridgeError:
         return NoQueue(
             f"Armada: {words}", remedy="check the queue's name; armadactl get queues lists them"
         )
+    if UNREAD in low:
+        return Refused(words)
     if any(word in low for word in NOT_STARTED):
         return NotStarted(words)
     if code is grpc.StatusCode.UNKNOWN and "forbidden" in low:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,6 +24,7 @@ from batchbridge_armada.wire import POD_LIMIT
 from tests.drivers.armada.cluster import Cluster, Job
 
 LOG_BYTES = 2_000_000
+AMOUNT = re.compile(r"([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)")
 
 Fault = Callable[[event_pb2.JobSetRequest, grpc.ServicerContext], None]
 
@@ -114,6 +116,9 @@ class _Submit(submit_pb2_grpc.SubmitServicer):
         if request.queue not in self._armada.cluster.queues:
             words = f'could not find queue "{request.queue}"'
             context.abort(grpc.StatusCode.PERMISSION_DENIED, words)
+        if any(map(_unreadable, request.job_request_items)):
+            words = f"grpc: error unmarshalling request: quantities must match '{AMOUNT.pattern}'"
+            context.abort(grpc.StatusCode.INTERNAL, words)
         for item in request.job_request_items:
             problem = _problem(item)
             if problem:
@@ -162,6 +167,13 @@ class _Submit(submit_pb2_grpc.SubmitServicer):
 
     def Health(self, request, context):
         return health_pb2.HealthCheckResponse(status="SERVING")
+
+
+def _unreadable(item) -> bool:
+    """Whether an amount is none: gRPC itself refuses the request, since Go's type reads it."""
+    containers = [container for pod in item.pod_specs for container in pod.containers]
+    amounts = [one.string for c in containers for one in c.resources.requests.values()]
+    return not all(map(AMOUNT.fullmatch, amounts))
 
 
 def _problem(item) -> str:

@@ -56,6 +56,13 @@ def test_resources_that_the_server_refuses(bb, armada):
     assert not armada.cluster.jobs
 
 
+def test_an_amount_that_the_server_cannot_read(bb, armada):
+    problem, remedy = submitted(bb, "-o", 'resources={"rdma/hca": "some"}', code=125)
+    assert problem.startswith("error: Armada refuses the job: grpc: error unmarshalling request: ")
+    assert "change what the job asks for" in remedy
+    assert not armada.cluster.jobs
+
+
 def test_a_pod_that_never_fits(bb, armada):
     job = ("submit", "--backend", "armada", "--image", "busybox", "--cpu", 500, "--follow")
     shown = bb(*job, "--", "true", code=1).stderr

@@ -156,6 +156,7 @@ class Failure(grpc.RpcError, grpc.Call):
         ("UNAVAILABLE", "Failed to create security handshaker.", AuthError),
         ("DEADLINE_EXCEEDED", "Deadline Exceeded", TransportError),
         ("INTERNAL", "Failed to send events to Pulsar", TransportError),
+        ("INTERNAL", "grpc: error unmarshalling request: quantities must match", Refused),
         ("UNKNOWN", "failed to connect to `host=localhost`", TransportError),
         ("UNKNOWN", "user x cannot perform action cancel on queue q", AuthError),
         ("UNKNOWN", '[x-request-id: 1] could not find queue "q"', NoQueue),

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from batchbridge import Client, Job
+from batchbridge import Client, Job, JobSpec
 from batchbridge.errors import ConfigError, OutcomeUnknown, TransportError
 from metaflow_extensions.batchbridge.plugins import launcher, telling
+from metaflow_extensions.batchbridge.plugins.job import summary
 from metaflow_extensions.batchbridge.plugins.telling import Telling
 from tests.drivers.armada.server import Armada
 from tests.drivers.nomad.agent import Agent, node
@@ -34,7 +35,7 @@ def armada() -> Iterator[Armada]:
 
 
 def finished(job: Job) -> None:
-    telling.submitted(job, "cpu 1 cores")
+    telling.submitted(job, "cpu 1 core")
     with Telling(job):
         record = job.wait(60)
     telling.ended(job, record, job.details())
@@ -48,7 +49,7 @@ def test_each_state_of_a_job_is_said_as_it_comes(
         go = [sys.executable, "-c", UNTIL, str(tmp_path / "go")]
         first = client.submit(go, image="any", cpu=1, job_set="one")
         second = client.submit(["true"], image="any", cpu=1, job_set="two")
-        telling.submitted(second, "cpu 1 cores")
+        telling.submitted(second, "cpu 1 core")
         with Telling(second):
             eventually(lambda: second.record.state == "QUEUED", "it waits")
             (tmp_path / "go").touch()
@@ -98,7 +99,7 @@ def test_of_a_job_on_this_machine_only_what_goes_wrong_is_said(
     with Client("local", settings={"root": str(tmp_path / "s")}, journal=False) as client:
         job = client.submit(["true"])
         finished(job)
-    assert capfd.readouterr().err == f"[{job.ref}] Job is submitted: cpu 1 cores.\n"
+    assert capfd.readouterr().err == f"[{job.ref}] Job is submitted: cpu 1 core.\n"
 
 
 @pytest.mark.parametrize(
@@ -116,3 +117,9 @@ def test_no_key_of_a_run_s_own_is_offered() -> None:
     error = OutcomeUnknown("no answer", remedy="check it; then submit it again with --key mf-1")
     error.__cause__ = TransportError("it is down", remedy="check it")
     assert telling.explained(error) == "no answer\n→ check it"
+
+
+@pytest.mark.parametrize(("cpu", "asked"), [(1, "cpu 1 core"), (0.5, "cpu 0.5 cores"), (None, "")])
+def test_what_is_asked_for_is_told_in_words(cpu: float | None, asked: str) -> None:
+    resolved = Client("local").engine.resolved
+    assert summary(JobSpec(command=("true",), cpu=cpu), resolved) == asked

@@ -123,7 +123,9 @@ def _processors(spec: JobSpec, resolved: Resolved) -> str | None:
     per_core = getattr(resolved.settings, "mhz_per_core", None)
     if mhz or cores or spec.cpu is None:
         return f"{mhz} MHz" if mhz else f"{cores} whole cores" if cores else None
-    return f"{spec.cpu * per_core:.0f} MHz" if per_core else f"{spec.cpu:g} cores"
+    if per_core:
+        return f"{spec.cpu * per_core:.0f} MHz"
+    return f"{spec.cpu:g} core{'' if spec.cpu == 1 else 's'}"
 
 
 def _megabytes(size: int | None) -> str | None:

@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS submissions (
 )
 """
 
+_OPEN: Final = "ref IS NULL AND error IS NULL"
 _REFUSED: Final = "ref IS NULL AND error IS NOT NULL"
 
 _UNUSABLE: Final = (sqlite3.Error, OSError, ValueError)
@@ -50,7 +51,7 @@ class Entry:
     job_set: str
     spec: dict[str, Any]
     cwd: str  #: where it was submitted: the paths of a job may be relative
-    asked_at: float
+    asked_at: float  #: when the engine was first asked; of an accepted one, when it answered
     ref: str | None
     error: str | None
 
@@ -71,19 +72,19 @@ class Journal:
     def asked(self, engine: str, scope: Sequence[str], submissions: Iterable[Submission]) -> None:
         """Note these submissions before the engine is asked.
 
-        A submit that is open keeps its own spec when its key is used for another: it is the one
-        that has to be settled. One that was refused is replaced.
+        A submit that is open keeps its own spec when its key is used for another, and its time:
+        it is the one that has to be settled. One that was refused is replaced.
         """
-        asked_at = {"asked_at": time.time()}
         self._write(
             "INSERT INTO submissions (engine, scope, key, name, job_set, spec, cwd, asked_at)"
             " VALUES (:engine, :scope, :key, :name, :job_set, :spec, :cwd, :asked_at)"
-            " ON CONFLICT DO UPDATE SET asked_at = excluded.asked_at, error = NULL,"
+            " ON CONFLICT DO UPDATE SET error = NULL,"
+            f" asked_at = iif({_OPEN}, asked_at, excluded.asked_at),"
             f" name = iif({_REFUSED}, excluded.name, name),"
             f" job_set = iif({_REFUSED}, excluded.job_set, job_set),"
             f" spec = iif({_REFUSED}, excluded.spec, spec),"
             f" cwd = iif({_REFUSED}, excluded.cwd, cwd)",
-            [row | asked_at for row in _rows(engine, scope, submissions)],
+            list(_rows(engine, scope, submissions)),
         )
 
     def answered(self, engine: str, scope: Sequence[str], answers: Sequence[Answer]) -> None:
@@ -99,7 +100,7 @@ class Journal:
         ]
         one = " WHERE engine = :engine AND scope = :scope AND key = :key"
         self._write(
-            "UPDATE submissions SET ref = :ref, error = NULL,"
+            "UPDATE submissions SET ref = :ref, error = NULL, asked_at = :asked_at,"
             " name = :name, job_set = :job_set, spec = :spec, cwd = :cwd"
             f"{one} AND ref IS NOT :ref",
             [row for row in told if row["ref"] is not None],
@@ -184,7 +185,12 @@ def _rows(
     engine: str, scope: Sequence[str], submissions: Iterable[Submission]
 ) -> Iterator[dict[str, Any]]:
     """The columns that the submitter knows."""
-    shared = {"engine": engine, "scope": json.dumps(scope), "cwd": _cwd()}
+    shared = {
+        "engine": engine,
+        "scope": json.dumps(scope),
+        "cwd": _cwd(),
+        "asked_at": time.time(),
+    }
     for submission in submissions:
         spec = submission.spec
         yield shared | {

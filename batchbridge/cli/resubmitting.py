@@ -82,15 +82,23 @@ def tell_unknown(session: Session, *, since: float, job_set: str | None) -> None
 
 def _settling(entry: Entry) -> str:
     """The command that settles it: submitting again, where that is safe still."""
-    backend = entry.engine.partition("://")[0]
     try:
-        has = registry.load(backend).capabilities
+        if _remembered(entry):
+            return f"settle it with: batchbridge resubmit --key {entry.key}"
     except BatchBridgeError as error:
         return str(error)
+    return f"look for it with: batchbridge list --backend {_backend(entry)}"
+
+
+def _remembered(entry: Entry) -> bool:
+    """Whether its key still makes it one job, were it submitted again."""
+    has = registry.load(_backend(entry)).capabilities
     window = has.idempotency_window or float("inf")
-    if has.idempotency == "none" or time.time() - entry.asked_at > window:
-        return f"look for it with: batchbridge list --backend {backend}"
-    return f"settle it with: batchbridge resubmit --key {entry.key}"
+    return has.idempotency != "none" and time.time() - entry.asked_at <= window
+
+
+def _backend(entry: Entry) -> str:
+    return entry.engine.partition("://")[0]
 
 
 # -- which -----------------------------------------------------------------------------------
@@ -100,6 +108,12 @@ def _open(session: Session, key: str) -> list[Again]:
     entries = session.journal.entries(key=key)
     if not entries:
         raise NoSuchJob(f"nothing was submitted from here with the key {key!r}")
+    for entry in entries:
+        if not _remembered(entry):
+            raise UsageError(
+                f"{entry.engine} does not know by the key {key!r} whether it has that job",
+                remedy=f"look for it with: batchbridge list --backend {_backend(entry)}",
+            )
     return [(entry, entry.key) for entry in entries]
 
 

@@ -46,6 +46,10 @@ class Repeatable(Script):
     capabilities = Capabilities(idempotency="exact", no_reruns=True)
 
 
+class Forgetful(Script):
+    capabilities = Capabilities(idempotency="best_effort", idempotency_window=1e-9, no_reruns=True)
+
+
 @pytest.fixture
 def engine(request, monkeypatch):
     driver = getattr(request, "param", Script)
@@ -118,6 +122,18 @@ def test_where_a_key_is_one_job_a_command_settles_a_lost_answer(bb, engine, monk
     assert set(engine.sent) == {"k"}
     assert "unknown" not in bb("list").stderr
     assert bb.json("list")[0]["job_set"] == "s"
+
+
+@pytest.mark.parametrize("engine", [Script, Forgetful], indirect=True)
+def test_what_its_key_does_not_make_one_job_is_not_submitted_again(bb, engine, monkeypatch):
+    monkeypatch.setattr(engine, "lost", True)
+    bb("submit", "--backend", "fake", "--key", "k", "--", "true", code=125)
+    monkeypatch.setattr(engine, "lost", False)
+    engine.sent.clear()
+    assert "look for it with: batchbridge list --backend fake" in bb("list").stderr
+    refused = bb("resubmit", "--key", "k", code=2).stderr
+    assert "does not know by the key 'k' whether it has that job" in refused
+    assert engine.sent == []
 
 
 @pytest.mark.parametrize("engine", [Repeatable], indirect=True)

@@ -82,6 +82,17 @@ def test_an_open_submit_keeps_its_spec_when_its_key_is_used_for_another(tmp_path
     assert (entry.spec["command"], entry.job_set) == (["first"], "set")
 
 
+def test_an_open_submit_keeps_the_time_at_which_the_engine_was_asked_first(tmp_path):
+    journal, job = Journal(tmp_path / "journal.sqlite3"), submission("a")
+    journal.asked("prod", (), [job])
+    (first,) = journal.entries()
+    journal.asked("prod", (), [job])
+    assert journal.entries() == [first]
+    journal.answered("prod", (), [(job, "ref", None)])
+    (accepted,) = journal.entries()
+    assert accepted.asked_at > first.asked_at
+
+
 def test_an_open_submit_becomes_the_one_that_is_accepted_under_its_key(tmp_path):
     journal = Journal(tmp_path / "journal.sqlite3")
     journal.asked("prod", (), [submission("a", command="first")])

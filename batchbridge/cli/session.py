@@ -32,14 +32,9 @@ class Session:
     journal: Journal
     named: bool  #: an engine was named, so that others are not meant
 
-    @property
-    def place(self) -> str:
-        """The engine's address, as references begin."""
-        return self.client.engine.address
-
     def covers(self, entry: Entry) -> bool:
         """Whether that submission is meant: any, unless an engine was named."""
-        return not self.named or entry.engine == self.place
+        return not self.named or entry.engine == self.client.engine.address
 
 
 class EngineCommand(click.Command):

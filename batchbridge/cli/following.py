@@ -17,7 +17,7 @@ import click
 
 from batchbridge.cli.console import coloured, complain, emit, note
 from batchbridge.configfiles import printable
-from batchbridge.errors import LogsUnavailable, NoSuchJob
+from batchbridge.errors import LogsUnavailable, NoSuchJob, TransportError
 from batchbridge.jobs import Job, cancel, news
 from batchbridge.logs import Decoder, LogChunk
 from batchbridge.model import JobState, Stream
@@ -184,7 +184,7 @@ def _output_or_turns(job: Job, output: Output) -> Iterator[None]:
             output.show(chunk)
             yield
         output.end()
-    except LogsUnavailable as error:
+    except (LogsUnavailable, TransportError) as error:
         note(f"the output of {called(job)} cannot be shown: {error}")
     for _ in news([job]):
         yield

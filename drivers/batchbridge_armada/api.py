@@ -57,6 +57,10 @@ class Api:
         """Where the server is."""
         return self._settings.address
 
+    @property
+    def _asked(self) -> str:
+        return f"Armada at {self.address}"
+
     def close(self) -> None:
         """Let go of every connection."""
         with self._lock:
@@ -146,6 +150,10 @@ class Api:
         """The name of the state that its details tell."""
         return submit_pb2.JobState.Name(job.state)
 
+    def run_state(self, run: job_pb2.JobRunDetails) -> str:
+        """The name of the state that a run's details tell."""
+        return job_pb2.JobRunState.Name(run.state)
+
     def errors(self, ids: Collection[str]) -> dict[str, str]:
         """Why these jobs failed, in Armada's words."""
         stub, errors = job_pb2_grpc.JobsStub(self._server()), {}
@@ -180,7 +188,7 @@ class Api:
             errorIfMissing=False,
         )
         stub = event_pb2_grpc.EventStub(self._server())
-        return Stream(stub.GetJobSetEvents, request, self._identity, self.address)
+        return Stream(stub.GetJobSetEvents, request, self._identity, self._asked)
 
     def queue_exists(self, queue: str) -> bool:
         """Whether Armada has that queue."""
@@ -211,7 +219,7 @@ class Api:
             since_time=since,
             log_options=core_pb2.PodLogOptions(container=CONTAINER),
         )
-        reply: LogReply = self._call(ask, request, address=address)
+        reply: LogReply = self._call(ask, request, asked=f"Binoculars at {address}")
         return reply
 
     def binoculars(self, cluster: str) -> str:
@@ -227,21 +235,21 @@ class Api:
 
     # -- how ---------------------------------------------------------------------------------
 
-    def _call(self, method: Any, request: Any, *, address: str = "") -> Any:
+    def _call(self, method: Any, request: Any, *, asked: str = "") -> Any:
         def ask(metadata: Metadata) -> Any:
             return method(request, timeout=self._settings.request_timeout, metadata=metadata)
 
-        return self._identified(ask, address or self.address)
+        return self._identified(ask, asked or self._asked)
 
-    def _identified(self, ask: Callable[[Metadata], T], address: str) -> T:
+    def _identified(self, ask: Callable[[Metadata], T], asked: str) -> T:
         value = self._identity.credential()
         try:
-            return _translated(ask, self._identity.metadata(value), address)
+            return _translated(ask, self._identity.metadata(value), asked)
         except Unauthorized:
             if not self._identity.refused(value):
                 raise
             another = self._identity.credential()
-            return _translated(ask, self._identity.metadata(another), address)
+            return _translated(ask, self._identity.metadata(another), asked)
 
     def _server(self) -> grpc.Channel:
         return self._channel(self.address, keepalive=True)
@@ -253,11 +261,11 @@ class Api:
             return self._channels[address]
 
 
-def _translated(ask: Callable[[Metadata], T], metadata: Metadata, address: str) -> T:
+def _translated(ask: Callable[[Metadata], T], metadata: Metadata, asked: str) -> T:
     try:
         return ask(metadata)
     except grpc.RpcError as error:
-        raise replies.problem(error, address) from error
+        raise replies.problem(error, asked) from error
 
 
 def _chunks(ids: Iterable[str], size: int) -> Iterator[list[str]]:

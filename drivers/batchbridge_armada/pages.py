@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 KEPT = 10_000
 """Jobs of which it is remembered where their output is."""
 
+BEFORE = ("RUN_STATE_LEASED", "RUN_STATE_PENDING")
+"""States of a run whose command has not begun; one that was over at once is in another."""
+
 INGESTED = 5.0
 """Seconds within which a job's details tell what its stream has told."""
 
@@ -65,7 +68,8 @@ class Pages:
             return LogPage(b"", str(at), eof=ended)
         except Missing:
             # Not there yet; or gone, with whatever it had that was not read.
-            return LogPage(b"", str(at), eof=ended, truncated=ended)
+            lost = ended and not self._never_began(job_id)
+            return LogPage(b"", str(at), eof=ended, truncated=lost)
         if ended and self._replaced(job_id, place):
             return LogPage(b"", str(at), eof=True, truncated=True)
         return page(lines, at, ended=ended)
@@ -97,6 +101,14 @@ class Pages:
         """Whether the pod of that name may be a later run's."""
         details = self._api.details([job_id]).get(job_id)
         return details is not None and details.latest_run_id != place.run
+
+    def _never_began(self, job_id: str) -> bool:
+        """Whether the last run is over, and had not come so far that it could write."""
+        details = self._api.details([job_id]).get(job_id)
+        run = last_run(details) if details else None
+        return (
+            run is not None and self._api.run_state(run) in BEFORE and run.HasField("finished_ts")
+        )
 
 
 def _last(job: JobDetails, ended: bool) -> Place | None:

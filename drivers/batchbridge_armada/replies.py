@@ -33,8 +33,8 @@ UNREAD = "error unmarshalling request"
 NOT_STARTED = ("is waiting to start", "containercreating", "podinitializing")
 
 
-def problem(error: grpc.RpcError, address: str) -> BatchBridgeError:
-    """The error that a call's failure means."""
+def problem(error: grpc.RpcError, asked: str) -> BatchBridgeError:
+    """The error that a call's failure means; `asked` is what was, and where: "Armada at host:1"."""
     code, words = facts(error)
     low = words.lower()
     if "could not find queue" in low or ("queue" in low and "does not exist" in low):
@@ -52,7 +52,7 @@ def problem(error: grpc.RpcError, address: str) -> BatchBridgeError:
         return by_code(words)
     if code is grpc.StatusCode.UNKNOWN and any(word in low for word in DENIED):
         return _denied(words)
-    return unreachable(words, address)
+    return unreachable(words, asked)
 
 
 def facts(error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:
@@ -62,15 +62,15 @@ def facts(error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:
     return code, " ".join((details or "").split()) or code.name
 
 
-def unreachable(words: str, address: str) -> BatchBridgeError:
+def unreachable(words: str, asked: str) -> BatchBridgeError:
     """The error of a call that got no answer of use."""
     if any(word in words.lower() for word in UNTRUSTED):
         return AuthError(
-            f"no trusted connection to {address}: {words}",
+            f"no trusted connection to {asked}: {words}",
             remedy="check tls, ca_cert, tls_server_name, client_cert and client_key",
         )
     return TransportError(
-        f"Armada at {address} cannot answer: {words}",
+        f"{asked} cannot answer: {words}",
         remedy="check the address, whether it speaks TLS or wants client_cert, and that it runs",
     )
 

@@ -16,11 +16,11 @@ from batchbridge_armada.refusals import Unauthorized
 class Stream:
     """What happens in one job set: from a message on, or what is stored of it now."""
 
-    def __init__(self, method: Any, request: Any, identity: Identity, address: str) -> None:
+    def __init__(self, method: Any, request: Any, identity: Identity, asked: str) -> None:
         self._method = method
         self._request = request
         self._identity = identity
-        self._address = address
+        self._asked = asked
         self._call: Any = None
         self._over = False
 
@@ -37,7 +37,7 @@ class Stream:
         except grpc.RpcError as error:
             if self._over:
                 return
-            problem = replies.problem(error, self._address)
+            problem = replies.problem(error, self._asked)
             if isinstance(problem, Unauthorized):
                 self._identity.refused(value)  # so that the next stream has another
             raise problem from error

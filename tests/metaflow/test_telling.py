@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from batchbridge import Client, Job, JobSpec
 from batchbridge.errors import ConfigError, OutcomeUnknown, TransportError
+from batchbridge.model import Explanation
 from metaflow_extensions.batchbridge.plugins import launcher, telling
 from metaflow_extensions.batchbridge.plugins.job import summary
 from metaflow_extensions.batchbridge.plugins.telling import Telling
@@ -123,3 +126,9 @@ def test_no_key_of_a_run_s_own_is_offered() -> None:
 def test_what_is_asked_for_is_told_in_words(cpu: float | None, asked: str) -> None:
     resolved = Client("local").engine.resolved
     assert summary(JobSpec(command=("true",), cpu=cpu), resolved) == asked
+
+
+def test_of_what_was_told_already_only_the_remedy_is_told() -> None:
+    job: Any = SimpleNamespace(explain=lambda: Explanation("it is too large", "ask for less"))
+    assert telling.reason(job) == "it is too large; ask for less"
+    assert telling.reason(job, "pool a: it is too large") == "ask for less"

@@ -107,12 +107,13 @@ class Telling:
         say(f"[{self._job.ref}] {str(record.state).lower()}{where}{why}")
 
 
-def reason(job: Job) -> str:
-    """Why the job is not running, as the engine says; empty where it says nothing."""
+def reason(job: Job, told: str = "") -> str:
+    """Why the job is not running, as the engine says; of what is `told` already, the remedy."""
     try:
-        return str(job.explain() or "")
+        why = job.explain()
     except BatchBridgeError:
         return ""
+    return str(why.remedy if why and why.summary in told else why or "")
 
 
 def ended(job: Job, record: Record, details: Mapping[str, str]) -> None:
@@ -123,7 +124,7 @@ def ended(job: Job, record: Record, details: Mapping[str, str]) -> None:
         return
     if details:
         say(f"[{job.ref}] {listed({**job.hints(), **details})}")
-    if record.started_at is None and (why := reason(job)) and why not in record.message:
+    if record.started_at is None and (why := reason(job, record.message)):
         say(f"[{job.ref}] it did not start: {why}")
     fault = " (segmentation fault)" if record.signal == 11 or record.exit_code == 139 else ""
     say(f"[{describe(job.ref, record)}{fault}]")

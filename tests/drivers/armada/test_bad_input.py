@@ -119,3 +119,11 @@ def test_doctor_tells_each_thing_that_is_wrong(bb, armada):
     assert any(line.startswith("ok ") and "Armada answers" in line for line in told)
     assert any(f"Armada has no queue '{QUEUE}'" in line for line in told)
     assert any("127.0.0.1:9 cannot answer" in line for line in told)
+
+
+def test_output_that_cannot_be_fetched_keeps_nobody_from_the_end(bb, armada, monkeypatch):
+    monkeypatch.setattr("batchbridge.logs.TRIES", 1)
+    job = ("submit", "--backend", "armada", "--image", "busybox", "--cpu", 0.1, "--follow")
+    shown = bb(*job, "--", "sh", "-c", "exit 3", code=3, binoculars="127.0.0.1:9").stderr
+    assert "cannot be shown: Binoculars at 127.0.0.1:9 cannot answer: " in shown
+    assert "FAILED (EXIT_CODE 3)" in shown

@@ -10,6 +10,7 @@ from batchbridge.errors import LogsUnavailable
 from batchbridge.model import JobState
 from batchbridge_armada import ArmadaDriver, pages
 from batchbridge_armada.api import Api
+from batchbridge_armada.protocol import job_pb2
 from batchbridge_armada.settings import ArmadaSettings
 from tests.drivers.armada.conftest import QUEUE
 from tests.drivers.armada.helpers import (
@@ -35,6 +36,16 @@ def test_a_pod_that_is_gone_is_a_truncated_end(armada, driver):
     armada.gone.add(receipt.id)
     gone = page(driver, receipt)
     assert (gone.data, gone.eof, gone.truncated) == (b"", True, True)
+
+
+def test_a_pod_that_is_gone_before_its_command_began_has_lost_nothing(armada, driver):
+    """An image that cannot be pulled: the run of such a job stays pending."""
+    (receipt,) = submit(driver, submission(command="echo hello"))
+    over(armada, receipt.id)
+    armada.gone.add(receipt.id)
+    armada.cluster.jobs[receipt.id].run.state = job_pb2.RUN_STATE_PENDING
+    gone = page(driver, receipt)
+    assert (gone.data, gone.eof, gone.truncated) == (b"", True, False)
 
 
 def test_a_job_that_waits_has_an_empty_page(armada, driver):

@@ -178,7 +178,7 @@ class Failure(grpc.RpcError, grpc.Call):
     ],
 )
 def test_each_failure_has_its_error(code, words, kind):
-    problem = replies.problem(Failure(grpc.StatusCode[code], words), "host:1")
+    problem = replies.problem(Failure(grpc.StatusCode[code], words), "Armada at host:1")
     assert type(problem) is kind
     assert words in str(problem)
     assert isinstance(problem, BatchBridgeError)

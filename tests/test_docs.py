@@ -15,7 +15,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import click
@@ -23,6 +23,7 @@ import pytest
 import yaml
 
 from batchbridge.cli import COMMANDS, cli
+from batchbridge.model import JobSpec
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *ROOT.glob("localdev/*.md")]
@@ -94,6 +95,13 @@ def assert_known(call: str) -> None:
     flags = words[1 : words.index("--")] if "--" in words else words[1:]
     used = {word.partition("=")[0] for word in flags if word.startswith("-") and word != "-"}
     assert used <= known, call
+
+
+def test_the_page_on_the_command_line_has_every_field_of_a_job_and_every_verb():
+    page = (ROOT / "docs" / "cli.md").read_text()
+    missing = {f.name for f in fields(JobSpec) if not re.search(rf"\b{f.name}(:|`)", page)}
+    assert not missing
+    assert not {verb for verb in COMMANDS if f"`{verb}`" not in page}
 
 
 DOCTESTS = [

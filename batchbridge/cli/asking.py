@@ -44,7 +44,7 @@ def cancel_command(
     if purge:
         able(found.jobs, "purge")
     if len(live) > 1 and not yes and sys.stdin.isatty():
-        show(live, as_json=False)
+        show(found, live, as_json=False)
         click.confirm(f"Cancel these {len(live)} jobs?", abort=True, err=True)
     session.client.cancel(live, reason=reason)
     over = len(found.jobs) - len(live)

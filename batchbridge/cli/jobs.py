@@ -11,7 +11,7 @@ import click
 from batchbridge.cli.console import columns, emit, json_flag, note
 from batchbridge.cli.following import how, shown
 from batchbridge.cli.resubmitting import tell_unknown
-from batchbridge.cli.selection import WINDOW, JobsCommand, Wanted, ask, chosen, find, known
+from batchbridge.cli.selection import WINDOW, Found, JobsCommand, Wanted, ask, chosen, find, known
 from batchbridge.cli.session import Session
 from batchbridge.configfiles import printable
 from batchbridge.jobs import Job
@@ -28,7 +28,7 @@ def status_command(ctx: click.Context, session: Session, wanted: Wanted, as_json
     The exit code is 0 if all could be asked, whatever their states are.
     """
     found = known(chosen(session, wanted))
-    show(found.jobs, as_json=as_json)
+    show(found, found.jobs, as_json=as_json)
     ctx.exit(found.exit_code)
 
 
@@ -45,7 +45,7 @@ def list_command(ctx: click.Context, session: Session, wanted: Wanted, as_json: 
     found = find(session, wanted)
     if not wanted.states:
         ask(found)
-    show(found.jobs, as_json=as_json)
+    show(found, found.jobs, as_json=as_json)
     tell_unknown(session, since=wanted.start, job_set=wanted.job_set)
     older = session.journal.entries(until=wanted.start) if wanted.nothing else ()
     if older:
@@ -74,22 +74,21 @@ def explain_command(ctx: click.Context, session: Session, wanted: Wanted, as_jso
     ctx.exit(found.exit_code)
 
 
-def show(jobs: Iterable[Job], *, as_json: bool) -> None:
-    """Jobs on stdout: as JSON lines, or as aligned columns under a heading."""
+def show(found: Found, jobs: Iterable[Job], *, as_json: bool) -> None:
+    """These of the jobs found on stdout: as JSON lines, or as aligned columns under a heading."""
     if as_json:
         for job in jobs:
             emit(job.to_json())
         return
-    rows = [_row(job) for job in jobs]
+    rows = [_row(job, found.submitted(job)) for job in jobs]
     if rows:
         columns([HEADING, *rows])
 
 
-def _row(job: Job) -> Sequence[str]:
-    record = job.record
-    age = _age(time.time() - record.submitted_at) if record.submitted_at else ""
+def _row(job: Job, submitted: float | None) -> Sequence[str]:
+    age = _age(time.time() - submitted) if submitted else ""
     name, job_set = printable(job.name), printable(job.job_set)
-    return name or "-", shown(record), job_set or "-", age or "-", str(job.ref)
+    return name or "-", shown(job.record), job_set or "-", age or "-", str(job.ref)
 
 
 def _age(seconds: float) -> str:

@@ -60,6 +60,11 @@ class Found:
 
     jobs: list[Job] = field(default_factory=list)
     partly: bool = False
+    asked: dict[JobRef, float] = field(default_factory=dict)  #: their times, by the journal
+
+    def submitted(self, job: Job) -> float | None:
+        """When it was submitted: as its engine says, else the journal."""
+        return job.record.submitted_at or self.asked.get(job.ref)
 
     @property
     def exit_code(self) -> int:
@@ -138,7 +143,7 @@ def known(found: Found) -> Found:
     ask(found)
     tell_missing(found.jobs)
     there = [job for job in found.jobs if not job.record.missing]
-    return Found(there, partly=found.partly or len(there) < len(found.jobs))
+    return Found(there, found.partly or len(there) < len(found.jobs), found.asked)
 
 
 # -- by filters ------------------------------------------------------------------------------
@@ -150,15 +155,17 @@ def _known(session: Session, wanted: Wanted) -> Found:
     Of those in the journal, where words are given, only what they may mean: an engine that cannot
     be reached any more is then no matter, unless a job of its is meant.
     """
-    found, asked_at = Found(), dict[Job, float]()
+    found, jobs = Found(), dict[JobRef, Job]()
     for engine, entries in _by_engine(session, wanted).items():
         with found.trying(engine):
-            asked_at |= {_attach(session, e.ref, e): e.asked_at for e in entries if e.ref}
+            for entry in entries:
+                if entry.ref:
+                    job = _attach(session, entry.ref, entry)
+                    jobs[job.ref], found.asked[job.ref] = job, entry.asked_at
     with found.trying("the list of the engine"):
-        for job in _listed(session, wanted):
-            asked_at[job] = job.record.submitted_at or wanted.start
-    unique = {job.ref: job for job in asked_at}
-    found.jobs = sorted(unique.values(), key=lambda job: asked_at[job], reverse=True)
+        jobs |= {job.ref: job for job in _listed(session, wanted)}
+    times = {ref: found.submitted(job) or wanted.start for ref, job in jobs.items()}
+    found.jobs = sorted(jobs.values(), key=lambda job: times[job.ref], reverse=True)
     return found
 
 
@@ -207,18 +214,21 @@ def _named(session: Session, wanted: Wanted) -> Found:
     recent = Found() if submitted.keys() >= set(wanted.words) else _known(session, wanted)
     named: dict[JobRef, Job] = {}
     for word in wanted.words:
-        whole = [_attach(session, word, submitted[word])] if word in submitted else None
-        for job in whole or _matching(session, word, recent.jobs):
+        entry = submitted.get(word)
+        for job in [_attach(session, word, entry)] if entry else _matching(session, word, recent):
             named.setdefault(job.ref, job)
-    return Found([job for job in named.values() if _fits(job, wanted)], partly=recent.partly)
+            if entry:
+                recent.asked[job.ref] = entry.asked_at
+    recent.jobs = [job for job in named.values() if _fits(job, wanted)]
+    return recent
 
 
-def _matching(session: Session, word: str, recent: Sequence[Job]) -> list[Job]:
+def _matching(session: Session, word: str, recent: Found) -> list[Job]:
     """All jobs of that name, else the one that the word begins."""
-    named = [job for job in recent if job.name == word]
+    named = [job for job in recent.jobs if job.name == word]
     if named:
         return named
-    begun = [job for job in recent if _begins(job.ref, word)]
+    begun = [job for job in recent.jobs if _begins(job.ref, word)]
     exact = [job for job in begun if word in (job.ref.id, str(job.ref))]
     if len(exact or begun) > 1:
         raise _ambiguous(word, exact or begun)

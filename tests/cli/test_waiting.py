@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import ClassVar
 
 import pytest
@@ -157,6 +158,13 @@ def test_an_interrupt_while_submitting_says_where_to_look(bb, engine, monkeypatc
     stderr = bb("submit", "--backend", "fake", *many, "--", "true", code=130).stderr
     assert "interrupted while submitting; batchbridge list tells" in stderr
     assert "outcome unknown" in bb("list").stderr
+
+
+def test_an_engine_that_tells_no_times_leaves_the_age_to_the_journal(bb, engine):
+    ref = bb.submit("--backend", "fake", "--", "true")
+    for verb in (("list",), ("status", ref), ("status", ref[:-4])):
+        (line,) = bb(*verb).stdout.splitlines()[1:]
+        assert re.search(r" \d+s +fake://", line), line
 
 
 def test_an_outage_is_told_once_and_waited_out(bb, engine, monkeypatch):

@@ -54,7 +54,7 @@ class Engine:
         ledger, ref = self.hub.ledger(scope), self.ref(scope, receipt.id)
         job_set = submission.job_set
         watched = ledger.follow(ref, name=spec.name, job_set=job_set, anew=not older)
-        at = None if older else time.time()
+        at = None if older else time.time()  # a receipt tells no time; ours is near the engine's
         ledger.observe([Seen(receipt.id, JobState.SUBMITTED, at=at)])
         ledger.police(watched, self._policy(spec))
         watched.notes = receipt.notes

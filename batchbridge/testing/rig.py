@@ -13,6 +13,7 @@ import pytest
 from batchbridge.driver import BatchDriver
 from batchbridge.model import (
     Absent,
+    Batch,
     Cause,
     Files,
     Gang,
@@ -84,6 +85,8 @@ class Rig:
     def receipts(self, *submissions: Submission, driver: Driver | None = None) -> list[Receipt]:
         """The receipts in the submissions' order; exactly one for each is demanded."""
         given = list((driver or self.driver).submit(submissions))
+        foreign = [one for one in given if not isinstance(one, Receipt)]
+        assert not foreign, f"submit yielded what is no Receipt: {foreign}"
         for submission, receipt in zip(submissions, given, strict=False):
             if receipt.id:
                 self.refs.append(self.ref(submission, receipt))
@@ -112,6 +115,7 @@ class Rig:
     def told(self, ref: JobRef, driver: Driver | None = None) -> list[Seen | Absent]:
         """What one snapshot says of that job."""
         batch = (driver or self.driver).snapshot(ref.scope, [ref.id])
+        assert isinstance(batch, Batch), f"snapshot returned no Batch: {batch}"
         return [said for said in batch.observations if said.id == ref.id]
 
     def look(self, ref: JobRef, driver: Driver | None = None) -> Record:
@@ -176,12 +180,15 @@ class Rig:
         for _ in poll(self.patience, longest=0.02):
             ended = self.record(ref).ended(1) or self.look(ref).ended(1)
             page = (driver or self.driver).read_logs(ref, 1, stream, cursor, ended=ended, wait=0.2)
+            assert isinstance(page, LogPage), f"read_logs returned no LogPage: {page}"
+            assert isinstance(page.data, bytes), f"read_logs returned no bytes: {page.data!r}"
             yield page
             if page.eof:
                 self.until(ref, lambda record: record.ended(1), "over, though its log is")
                 return
             cursor = page.cursor
-        pytest.fail(f"no end of the log after {self.patience:g} s")
+        over = "ended" if self.record(ref).ended(1) else "has not ended"
+        pytest.fail(f"no eof of {stream} after {self.patience:g} s; the attempt {over}")
 
     def log(self, ref: JobRef, stream: Stream = "stdout", **start: Any) -> bytes:
         """Every byte of that stream, from the start or a cursor."""

@@ -13,9 +13,9 @@ from batchbridge.streams import foremost, mapped
 from batchbridge_nomad.api import Api
 from batchbridge_nomad.jobs import digest
 from batchbridge_nomad.plan import Plan, Planner
-from batchbridge_nomad.replies import Conflict, Refused, listed, rejected
+from batchbridge_nomad.replies import Conflict, Refused, rejected
 from batchbridge_nomad.secrets import variable_path
-from batchbridge_nomad.wire import Registered
+from batchbridge_nomad.wire import Registered, sentence
 
 CALLS = 16
 """Requests at once where there is one for each job: Nomad writes many to disk as fast as one."""
@@ -80,7 +80,7 @@ class Registrar:
 
     def _created(self, plan: Plan, said: Registered) -> Receipt:
         self.note(plan)
-        warnings = listed(" ".join(said.warnings.split()))
+        warnings = sentence(said.warnings)
         notes = (*plan.notes, *([f"Nomad warns: {warnings}"] if warnings else []))
         return Receipt(plan.submission.key, id=plan.job_id, created=True, notes=notes)
 

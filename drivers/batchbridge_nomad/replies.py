@@ -20,6 +20,7 @@ from batchbridge.errors import (
     TransportError,
 )
 from batchbridge_nomad.transfer import Broken
+from batchbridge_nomad.wire import sentence
 
 FORWARDED = re.compile(r"^(rpc error: |RPC Error:: \d+,)+")
 """What an agent writes before the words of the server that it asked."""
@@ -39,9 +40,6 @@ PATHLESS = "check the address: it is an agent's, without a path such as /ui or /
 
 VALIDATION = re.compile(r"\d+ errors? occurred:")
 """How Nomad begins to list what is wrong with a job."""
-
-COUNTED = re.compile(r"\d+ (errors? occurred|warnings?): \* ")
-"""How a list of Nomad's begins, with its first item."""
 
 DENIED = {
     "permission denied": "",
@@ -142,12 +140,7 @@ def rejected(words: str) -> Rejected:
     """The error of a job that Nomad refused with these words."""
     low = words.lower()
     remedy = next((help for said, help in REMEDIES.items() if said in low), "")
-    return Rejected(f"Nomad refuses the job: {listed(words)}", remedy=remedy)
-
-
-def listed(words: str) -> str:
-    """What Nomad lists, and lists within lists, as one sentence."""
-    return COUNTED.sub("", words).replace(" * ", "; ")
+    return Rejected(f"Nomad refuses the job: {sentence(words)}", remedy=remedy)
 
 
 def unreachable(error: Broken, address: str) -> BatchBridgeError:

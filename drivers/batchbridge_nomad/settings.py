@@ -88,6 +88,9 @@ class Constraint:
     value: str = ""
     operator: str = "="
 
+    def __post_init__(self) -> None:
+        _check_comparison(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Affinity:
@@ -98,6 +101,11 @@ class Affinity:
     operator: str = "="
     weight: int = 50
 
+    def __post_init__(self) -> None:
+        _check_comparison(self)
+        if not -100 <= self.weight <= 100:
+            raise ValueError("weight must be -100 to 100")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
@@ -106,6 +114,16 @@ class Spread:
     attribute: str
     weight: int = 50
     targets: Mapping[str, int] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 100:
+            raise ValueError("weight must be 0 to 100")
+
+
+def _check_comparison(asked: Constraint | Affinity) -> None:
+    """ValueError where two words are compared with each other, and nothing of a node's."""
+    if asked.operator != "distinct_hosts" and "${" not in asked.attribute + asked.value:
+        raise ValueError(f"attribute {asked.attribute!r} is none: ${{attr.kernel.name}} is one")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

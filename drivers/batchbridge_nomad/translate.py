@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from signal import SIGKILL, SIGTERM
 
 from batchbridge.model import Cause, JobState, Seen
-from batchbridge_nomad.wire import TASK, Alloc, TaskEvent, moment, seconds
+from batchbridge_nomad.wire import TASK, Alloc, TaskEvent, moment, seconds, sentence
 
 TIMED_OUT = "allocation exceeded max_run_duration"
 
@@ -212,7 +212,7 @@ def _other_failed(alloc: Alloc) -> str:
     for name, task in (alloc.task_states or {}).items():
         if name != TASK and task.failed:
             ends = (e for e in reversed(task.events or ()) if e.type in _ENDS)
-            said = next((_line(event.display_message) for event in ends), "")
+            said = next((sentence(event.display_message) for event in ends), "")
             return f"the task {name} failed: {said}"
     return ""
 
@@ -222,9 +222,9 @@ def _why_not_started(alloc: Alloc) -> tuple[Cause, str]:
         if event.type in NEVER_STARTED:
             pull = "pull" in event.display_message.lower()
             cause = Cause.IMAGE if pull else NEVER_STARTED[event.type]
-            return cause, _line(event.display_message)
+            return cause, sentence(event.display_message)
     said = alloc.events[-1].display_message if alloc.events else alloc.client_description
-    return Cause.UNKNOWN, _line(said)
+    return Cause.UNKNOWN, sentence(said)
 
 
 def exit_facts(terminated: TaskEvent) -> tuple[int | None, int | None]:
@@ -263,10 +263,7 @@ def doing(alloc: Alloc) -> str:
         return f"being stopped: {alloc.desired_description}"
     last = alloc.events[-1] if alloc.events else None
     if alloc.client_status == "pending":
-        return _line(last.display_message) if last else "waiting for its node"
-    return _line(last.display_message) if last and last.type in ("Template", "Restarting") else ""
-
-
-def _line(text: str) -> str:
-    """Nomad's words in one line."""
-    return " ".join(text.split())
+        return sentence(last.display_message) if last else "waiting for its node"
+    return (
+        sentence(last.display_message) if last and last.type in ("Template", "Restarting") else ""
+    )

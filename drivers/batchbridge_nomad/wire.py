@@ -5,6 +5,7 @@ The stream leaves empty fields out and lists write null for them, so every field
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -157,6 +158,15 @@ def read(value: Any, kind: type[T]) -> T:
         return msgspec.convert(value, kind)
     except msgspec.MsgspecError as error:
         raise TransportError(f"this is no answer of Nomad's: {error}") from error
+
+
+_COUNTED = re.compile(r"\d+ (errors? occurred|warnings?): \* ")
+
+
+def sentence(text: str) -> str:
+    """Nomad's words in one line; what it lists, and lists within lists, is enumerated."""
+    words = _COUNTED.sub("", " ".join(text.split()))
+    return words.replace(": * ", ": ").replace(" * ", "; ")
 
 
 def seconds(nanoseconds: int) -> float | None:

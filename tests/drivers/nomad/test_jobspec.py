@@ -274,11 +274,27 @@ def test_a_device_with_what_it_must_have():
         {"cpu_mhz": -1},
         {"priority": 101},
         {"constraints": [{"value": "x"}]},
+        {"constraints": [{"attribute": "attr.kernel.name", "value": "linux"}]},
+        {"affinities": [{"attribute": "node.class", "value": "fast"}]},
+        {"affinities": [{"attribute": "${node.class}", "value": "fast", "weight": 500}]},
+        {"spreads": [{"attribute": "${node.datacenter}", "weight": -1}]},
     ],
 )
 def test_options_that_cannot_be_meant(options):
     with pytest.raises(SpecError):
         options_from(NomadOptions, options)
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        {"attribute": "", "operator": "distinct_hosts", "value": "true"},
+        {"attribute": "linux", "value": "${attr.kernel.name}"},
+        {"attribute": "${attr.driver.docker.version}", "operator": "is_set"},
+    ],
+)
+def test_constraints_that_can_be_meant(constraint):
+    assert options_from(NomadOptions, {"constraints": [constraint]})
 
 
 @pytest.mark.parametrize(

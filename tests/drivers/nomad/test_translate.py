@@ -9,7 +9,7 @@ import pytest
 
 from batchbridge.model import Cause, JobState
 from batchbridge_nomad.translate import Known, ending_of, exit_facts, history
-from batchbridge_nomad.wire import Alloc, TaskEvent, TaskState
+from batchbridge_nomad.wire import Alloc, TaskEvent, TaskState, sentence
 
 from .recorded import folded
 
@@ -264,3 +264,12 @@ def alloc_with(before, tasks):
 
 def with_number(before, number):
     return msgspec.structs.replace(before, id=f"alloc-{number}", create_index=number)
+
+
+def test_what_nomad_lists_is_one_sentence():
+    said = '2 errors occurred:\n\t* failed to parse config: \n\t* Invalid label: "x"\n\n'
+    assert sentence(said) == 'failed to parse config: Invalid label: "x"'
+    inner = "2 errors occurred:\n\t* it has no name\n\t* it has no driver\n\n"
+    within = f"1 error occurred:\n\t* Task: {inner}\n\n"
+    assert sentence(within) == "Task: it has no name; it has no driver"
+    assert sentence("1 warning:\n\n* deprecated") == "deprecated"

@@ -204,7 +204,7 @@ def test_a_server_s_own_certificate(encrypted, authority):
 @pytest.mark.parametrize("wrong", [{"ca_cert": ""}, {"tls_server_name": "other.test"}])
 def test_a_certificate_that_is_not_to_be_trusted(encrypted, authority, wrong):
     given = {"tls_server_name": "armada.test", "username": "ada", "password": "a", **wrong}
-    with pytest.raises(AuthError, match="no trusted connection to localhost") as caught:
+    with pytest.raises(AuthError, match="no trusted connection to Armada at localhost") as caught:
         encrypted.accepted(**over_tls(authority, **given))
     assert "ca_cert" in caught.value.remedy
 

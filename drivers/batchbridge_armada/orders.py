@@ -40,7 +40,8 @@ class Writer:
         queue = options.queue or self._settings.queue
         if not queue:
             raise ConfigError(
-                "armada: no queue is named", remedy="set queue in the profile, or -o queue=NAME"
+                "armada: no queue is named",
+                remedy="set queue in the profile, -o queue=NAME, or @armada(queue=NAME)",
             )
         return queue
 

@@ -168,8 +168,9 @@ def test_a_fresh_queue_is_waited_for(armada, driver, monkeypatch):
 
 def test_no_queue_at_all(armada):
     driver = ArmadaDriver(ArmadaDriver.Settings(address=armada.address))
-    with pytest.raises(ConfigError, match="no queue is named"):
+    with pytest.raises(ConfigError, match="no queue is named") as caught:
         driver.scope_of(submission())
+    assert "@armada(queue=NAME)" in caught.value.remedy
 
 
 @pytest.mark.parametrize(("age", "created"), [(3600, False), (5, None)])

@@ -51,6 +51,15 @@ def test_nomad_or_we_refuse_it_in_words_and_nothing_is_left(client, admin, optio
     assert {job["ID"] for job in admin.ask("GET", "jobs?namespace=*")} == before
 
 
+@pytest.mark.parametrize("path", ["/ui", "/v1"])
+def test_an_address_with_a_path_of_nomads_is_told(agent: Agent, path: str):
+    there = settings(agent)
+    with client_of(replace(there, address=there.address + path)) as astray:
+        error = refused(astray, options=RAW)
+    assert "without a path" in error.remedy
+    assert "--key" not in error.remedy
+
+
 WAITS = {
     "datacenter": ({"options": {**RAW, "datacenters": ["nowhere"]}}, "no node in the datacenters"),
     "disk": ({"disk": "100T", "options": RAW}, "disk exhausted on 1 node"),

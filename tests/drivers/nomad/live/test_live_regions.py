@@ -58,7 +58,15 @@ def test_secrets_go_to_the_region_of_their_job(client: Client, monkeypatch):
 
 
 def test_a_client_of_that_region_finds_its_jobs(client: Client, east: Cluster):
-    job = client.submit("true", options=THERE, job_set="in-the-west")
+    named = 'in "the west" \\ \U0001f335'
+    job = client.submit("true", options=THERE, job_set=named)
     job.wait(60)
     with client_of(replace(east.servers[0].settings, region="west")) as there:
-        assert [found.ref for found in there.list("in-the-west")] == [job.ref]
+        assert [found.ref for found in there.list(named)] == [job.ref]
+
+
+def test_a_template_does_not_say_where_a_job_goes(client: Client):
+    below = '{"Job": {"Region": "west"}}'
+    job = client.submit("echo $NOMAD_REGION", options={"driver": "raw_exec", "template": below})
+    assert b"".join(chunk.data for chunk in job.logs()) == b"east\n"
+    assert job.result(60).state is JobState.SUCCEEDED

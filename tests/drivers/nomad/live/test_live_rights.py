@@ -119,6 +119,12 @@ def test_secrets_need_a_right_to_variables_and_nothing_falls_back(batchbridge, g
     assert not [job for job in admin_of(guarded).ask("GET", "jobs") if job["Name"] == name]
 
 
+def test_volumes_need_rights_of_their_own(batchbridge):
+    volume = 'volumes=[{"source": "datastore", "path": "/data"}]'
+    asked = ("submit", *RAW, "-o", volume, "--", "true")
+    assert 'host_volume "datastore"' in refusal(batchbridge(POLICY.read_text(), *asked))
+
+
 def test_a_token_that_is_unknown_is_said_to_be(batchbridge):
     assert "token" in refusal(batchbridge("", "submit", *RAW, "--", "true"))
 

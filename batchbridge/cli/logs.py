@@ -31,7 +31,8 @@ def logs_command(
     one after the other. What rotation took, and the start of another attempt, is said on stderr.
     """
     found = known(chosen(session, wanted))
-    jobs = [job for job in reversed(found.jobs) if not failed or _has_failed(job)]
+    ordered = found.jobs if wanted.words else reversed(found.jobs)  # as named, or the oldest first
+    jobs = [job for job in ordered if not failed or _has_failed(job)]
     for job in jobs:
         if len(jobs) > 1:
             click.echo(f"==> {called(job)} <==", err=True)

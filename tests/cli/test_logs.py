@@ -69,6 +69,12 @@ def test_only_the_failed_ones_of_many(bb):
     assert [line.split()[1] for line in result.stderr.splitlines()] == ["bad", "worse"]
 
 
+def test_those_that_are_named_are_shown_in_that_order(bb):
+    refs = [bb.ended("--name", name, "--command", f"echo {name}") for name in ("one", "two")]
+    assert bb("logs", *refs).stdout == "one\ntwo\n"
+    assert bb("logs", *reversed(refs)).stdout == "two\none\n"
+
+
 @pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_a_line_of_100_mb_takes_bounded_memory(bb, flags):
     ref = bb.ended("--command", "head -c 100000000 /dev/zero | tr '\\0' x")

@@ -99,7 +99,7 @@ class ArmadaSettings:
         if self.binoculars:
             _check_place("binoculars", self.binoculars)
         for cluster, place in self.binoculars_of.items():
-            _check_place(f"binoculars_of: {cluster}:", place)
+            _check_place(f"binoculars_of {cluster}:", place)
         given = [name for name in AUTHORITIES if getattr(self, name)]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} exclude each other")

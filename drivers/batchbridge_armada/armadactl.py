@@ -19,6 +19,7 @@ from batchbridge.errors import AuthError, ConfigError, SpecError
 from batchbridge.values import check_text, convert, suggestion
 from batchbridge_armada import oidc
 from batchbridge_armada.fetched import Fetched, Token
+from batchbridge_armada.files import UNREADABLE, unreadable
 from batchbridge_armada.identity import Source
 from batchbridge_armada.settings import ArmadaSettings
 
@@ -161,9 +162,8 @@ def _read(path: Path) -> Mapping[str, Any]:
 
     try:
         found = _lowered(yaml.safe_load(path.expanduser().read_text("utf-8")) or {})
-    except (OSError, RuntimeError, UnicodeDecodeError, yaml.YAMLError) as error:
-        words = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise ConfigError(f"armadactl_config: {path} cannot be read: {words}") from error
+    except (*UNREADABLE, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise unreadable("armadactl_config", path, error) from error
     except SpecError as error:
         raise ConfigError(f"{path}: {error}") from None
     if not isinstance(found, Mapping):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import grpc
 
-from batchbridge.errors import ConfigError
+from batchbridge_armada.files import UNREADABLE, unreadable
 from batchbridge_armada.settings import ArmadaSettings
 
 HERE = ("localhost", "127.0.0.1", "[::1]")
@@ -59,8 +59,5 @@ def _content(name: str, path: str) -> bytes | None:
         return None
     try:
         return Path(path).expanduser().read_bytes()
-    except (OSError, RuntimeError) as error:  # no such user's home is a RuntimeError
-        words = getattr(error, "strerror", None) or error
-        raise ConfigError(
-            f"{name}: {path} cannot be read: {words}", remedy="name a PEM file"
-        ) from error
+    except UNREADABLE as error:
+        raise unreadable(name, path, error, "name a PEM file") from error

@@ -21,6 +21,7 @@ from batchbridge.errors import AuthError, ConfigError, TransportError
 from batchbridge.secrets import Credential
 from batchbridge_armada.channel import HERE
 from batchbridge_armada.fetched import Fetched, Token
+from batchbridge_armada.files import UNREADABLE, unreadable
 from batchbridge_armada.settings import ArmadaSettings
 
 DISCOVERY = "/.well-known/openid-configuration"
@@ -116,12 +117,9 @@ def _context(ca_cert: str) -> ssl.SSLContext:
     if ca_cert:
         try:
             context.load_verify_locations(Path(ca_cert).expanduser())
-        except (OSError, RuntimeError) as error:  # no such user's home is a RuntimeError
-            words = getattr(error, "strerror", None) or error
-            raise ConfigError(
-                f"ca_cert: {ca_cert} cannot be read: {words}",
-                remedy="name a file with the CA's certificates, as PEM",
-            ) from error
+        except UNREADABLE as error:
+            remedy = "name a file with the CA's certificates, as PEM"
+            raise unreadable("ca_cert", ca_cert, error, remedy) from error
     return context
 
 

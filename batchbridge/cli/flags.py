@@ -22,15 +22,25 @@ class Field:
     metavar: str  #: SIZE and TIME also mean that text such as 4G and 90s is read
     help: str
     short: str = ""  #: a flag of one letter
+    in_files: str = ""  #: what the schema says, where the flag's help is about the flag alone
 
 
 FIELDS: Final[Mapping[str, Field]] = {
-    "command": Field("TEXT", "Text for sh -c, in the place of COMMAND."),
+    "command": Field(
+        "TEXT",
+        "Text for sh -c, in the place of COMMAND.",
+        in_files="What is run: a list of words, or text for sh -c.",
+    ),
     "name": Field("TEXT", "A name for people; the program's if there is none."),
-    "env": Field("NAME=VALUE", "A variable of the command; nothing else of this environment is."),
+    "env": Field(
+        "NAME=VALUE",
+        "A variable of the command; nothing else of this environment is.",
+        in_files="The variables of the command; nothing else of the submitter's environment is.",
+    ),
     "secrets": Field(
         "NAME[=SOURCE]",
         "A variable whose value is kept from view: env:NAME (if left out), file:PATH, command:CMD.",
+        in_files="Variables whose values are kept from view: env:NAME, file:PATH or command:CMD.",
     ),
     "cpu": Field("CORES", "Cores."),
     "memory": Field("SIZE", "Memory: 512M, 4G."),
@@ -38,15 +48,28 @@ FIELDS: Final[Mapping[str, Field]] = {
     "gpu": Field("COUNT", "GPUs."),
     "image": Field("TEXT", "The container image that the command runs in."),
     "workdir": Field("PATH", "The command's working directory, where it runs."),
-    "upload": Field("PATH", "A file or directory that travels with the job; may be repeated."),
+    "upload": Field(
+        "PATH",
+        "A file or directory that travels with the job; may be repeated.",
+        in_files="The files and directories that travel with the job.",
+    ),
     "timeout": Field("TIME", "How long it may run: 90s, 10m, 2h."),
     "queue_timeout": Field("TIME", "How long it may wait to be started."),
     "start_timeout": Field("TIME", "How long its place may be in preparation."),
-    "labels": Field("NAME=VALUE", "A label that the engine keeps with the job."),
-    "job_set": Field(
-        "TEXT", "The set it belongs to; if there is none, your name and --key, or the day."
+    "labels": Field(
+        "NAME=VALUE",
+        "A label that the engine keeps with the job.",
+        in_files="The labels that the engine keeps with the job.",
     ),
-    "options": Field("NAME=VALUE", "An option of the engine's driver, listed below.", short="-o"),
+    "job_set": Field(
+        "TEXT", "The set it belongs to; if there is none, your name and the key, or the day."
+    ),
+    "options": Field(
+        "NAME=VALUE",
+        "An option of the engine's driver, listed below.",
+        short="-o",
+        in_files="The options of the engine's driver.",
+    ),
     "reruns": Field("", "The engine may run the command again if it was interrupted."),
 }
 """Every field, in the order of the helps."""

@@ -37,12 +37,8 @@ def _property(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     field = FIELDS[name]
     forms = schema.get("anyOf") or [{k: v for k, v in schema.items() if k != "default"}]
     text = _TEXTS.get(field.metavar) or ({"type": "string"} if name == "command" else None)
-    forms = [_bounded(form, positive=text is not None) for form in forms]
+    bound = {"minimum": 0} if field.metavar == "COUNT" else {"exclusiveMinimum": 0}
+    forms = [form | bound if form["type"] in ("integer", "number") else form for form in forms]
     accepted = [*forms, text] if text else forms
-    described: dict[str, Any] = {"description": field.help}
+    described: dict[str, Any] = {"description": field.in_files or field.help}
     return described | (accepted[0] if len(accepted) == 1 else {"anyOf": accepted})
-
-
-def _bounded(form: dict[str, Any], *, positive: bool) -> dict[str, Any]:
-    number = form["type"] in ("integer", "number")
-    return {**form, "exclusiveMinimum": 0} if number and positive else form

@@ -254,6 +254,7 @@ BAD = [
     {"command": "x", "nmae": "n"},
     {"command": "x", "env": {"A": 1}},
     {"command": "x", "gpu": "many"},
+    {"command": "x", "gpu": -1},
 ]
 
 
@@ -274,6 +275,7 @@ def test_the_schema_describes_every_field():
     described = job_schema()["properties"]
     assert [f.name for f in fields(JobSpec)] == list(described)
     assert all(part["description"] for part in described.values())
+    assert not [name for name, part in described.items() if "below" in part["description"]]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -13,6 +13,8 @@ namespace "default" {
   }
 }
 
+# To see which datacenter a job ran in:
+#   node { policy = "read" }
 # For jobs with volumes, beside that: "csi-mount-volume" above, and the rest of these.
 #   plugin { policy = "read" }
 #   host_volume "NAME" { capabilities = ["mount-readwrite"] }

@@ -262,6 +262,13 @@ def test_parallel_steps_are_refused(place: Place) -> None:
     assert "the first step ran" not in said
 
 
+def test_a_local_datastore_with_a_relative_path_is_refused(place: Place) -> None:
+    said = place.flow(
+        "tiny_flow.py", "run", env={"METAFLOW_DATASTORE_SYSROOT_LOCAL": "data"}, code=1
+    )
+    assert "needs a local datastore with an absolute path: data/.metaflow is none." in said
+
+
 def test_with_decorates_every_step_and_passes_its_attributes(place: Place) -> None:
     out = place.flow("tiny_flow.py", "run", "--with", "local_batch:cpu=1,memory=64")
     assert out.count("Job is submitted") == 2

@@ -15,6 +15,7 @@ PLAIN = Setting(
     parallel=False,
     environment="local",
     shared_memory=None,
+    root="/home/me/.metaflow",
     command=["run"],
 )
 
@@ -33,6 +34,7 @@ def test_an_ordinary_step_is_not_refused() -> None:
         ({"others": ("kubernetes",)}, "excludes @kubernetes"),
         ({"others": ("local_batch",)}, "excludes @local_batch"),
         ({"shared_memory": 64}, "shared_memory"),
+        ({"root": "data/.metaflow"}, "data/.metaflow"),
         ({"command": ["argo-workflows", "create"]}, "argo-workflows"),
         ({"command": ["step-functions", "--name", "x", "create"]}, "step-functions"),
         ({"command": ["airflow", "create", "dag.py"]}, "airflow"),

@@ -98,9 +98,9 @@ class BridgeDecorator(StepDecorator):
         """Refuse what cannot be; work out what the job asks for."""
         found = {other.name: other.attributes for other in decorators if other is not self}
         parallel = any(getattr(other, "IS_PARALLEL", False) for other in decorators)
-        self._refuse(step_name, found, environment.TYPE, parallel=parallel)
         self.step, self.logger = step_name, logger
         self.datastore, self.environment = flow_datastore, environment
+        self._refuse(found, parallel=parallel)
         variables = found.get("environment", {}).get("vars") or {}
         self.variables = {name: str(value) for name, value in variables.items()}
         pause = found.get("retry", {}).get("minutes_between_retries")
@@ -114,16 +114,16 @@ class BridgeDecorator(StepDecorator):
         )
         self.form = job_form(self.told, run_limit=get_run_time_limit_for_task(decorators))
 
-    def _refuse(
-        self, step: str, others: dict[str, dict[str, Any]], environment: str, *, parallel: bool
-    ) -> None:
+    def _refuse(self, others: dict[str, dict[str, Any]], *, parallel: bool) -> None:
+        local = self.datastore.TYPE == "local"
         setting = Setting(
             name=self.name,
-            step=step,
+            step=self.step,
             others=others,
             parallel=parallel,
-            environment=environment,
+            environment=self.environment.TYPE,
             shared_memory=others.get("resources", {}).get("shared_memory"),
+            root=self.datastore.datastore_root if local else None,
             command=command_words(),
         )
         if problem := objection(setting):

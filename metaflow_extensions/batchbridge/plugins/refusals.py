@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from metaflow._vendor import click
@@ -23,6 +24,7 @@ class Setting:
     parallel: bool
     environment: str
     shared_memory: Any
+    root: str | None  #: of the datastore, where it is a local one
     command: Sequence[str]  #: the words after ``flow.py``
 
 
@@ -42,6 +44,8 @@ def objection(setting: Setting) -> str | None:
         return f"{at} does not build {what} environments: use image= or executable= instead."
     if rivals := sorted(COMPUTE.intersection(setting.others)):
         return f"{at} excludes @{rivals[0]} on the same step: name one place to run it."
+    if setting.root is not None and not Path(setting.root).is_absolute():
+        return f"{at} needs a local datastore with an absolute path: {setting.root} is none."
     if setting.shared_memory:
         return f"{at} cannot give @resources(shared_memory=…): ask for it in options=, or not."
     return None

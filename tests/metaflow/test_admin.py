@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from batchbridge import Client, Job
+from batchbridge import Client, Job, Record
 from metaflow_extensions.batchbridge.plugins import admin, clients, runs
 from metaflow_extensions.batchbridge.plugins import history as keeping
 from metaflow_extensions.batchbridge.plugins.admin import Asked
@@ -247,8 +248,18 @@ def test_a_job_that_is_known_by_its_reference_alone_is_told_by_it(
     ref = str(jobs[T1].ref)
     asked = Asked(history, (target,), job_ids=(ref,))
     (line,) = admin.listed(asked)
-    assert re.fullmatch(f"{re.escape(ref)} [A-Z]+", line)
+    assert re.fullmatch(f"{re.escape(ref)} ([A-Z]+|not known yet)", line)
     assert list(admin.killed(asked)) == [f"Ending {ref}"]
+
+
+@pytest.mark.parametrize("there", [small_armada], indirect=True)
+def test_a_state_that_the_engine_does_not_tell_yet_is_said_so(
+    target: Target, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = SimpleNamespace(ref="armada://a/q/s/01", record=Record("01"), name="")
+    monkeypatch.setattr(admin.jobs, "going", lambda found: [fresh])
+    (line, *_) = admin.listed(Asked(history, (target,)))
+    assert line == "armada://a/q/s/01 not known yet"
 
 
 @pytest.mark.timeout(120)

@@ -54,7 +54,8 @@ def listed(asked: Asked) -> Iterator[str]:
         with connect(target) as client:
             for job in jobs.going(_found(client, target, asked)):
                 found = True
-                yield f"{job.ref} {job.record.state} {job.name}".rstrip()
+                state = job.record.state or "not known yet"
+                yield f"{job.ref} {state} {job.name}".rstrip()
     if not found:
         yield NONE_FOUND
     yield from orphans.lines(asked.flow)

@@ -35,12 +35,14 @@ def explanation(id: str, unfinished: Mapping[str, View]) -> Explanation | None:
 
 def _use(me: Waiting, running: Mapping[str, View]) -> str:
     used = in_use(Need(v.job.cpu, v.job.memory) for v in running.values())
+    cores = f"{me.need.cpu:g} core{'' if me.need.cpu == 1 else 's'}"
+    parts = [f"{cores} ({used.cpu:g} of {me.bound.cpu:g} are in use)"]
+    if me.need.memory:
+        need, taken, bound = (one / 2**20 for one in (me.need.memory, used.memory, me.bound.memory))
+        parts.append(f"{need:g} MiB ({taken:g} of {bound:g} MiB are in use)")
     names = [view.job.name or id for id, view in running.items()]
     whom = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    parts = [f"waits for {me.need.cpu:g} cores; {used.cpu:g} of {me.bound.cpu:g} are in use"]
-    if me.need.memory:
-        parts.append(f"for {me.need.memory} bytes; {used.memory} of {me.bound.memory} are in use")
-    return " and ".join(parts) + (f" by {whom}" if whom else "")
+    return f"waits for {' and '.join(parts)}" + (f"; running: {whom}" if whom else "")
 
 
 def checks(spool: Spool) -> Iterator[Check]:

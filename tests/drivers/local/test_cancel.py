@@ -148,7 +148,7 @@ def test_jobs_wait_for_what_they_asked_for(
     assert rig.record(second).state is JobState.QUEUED
     why = rig.driver().explain(refs([second])[0])
     assert why is not None
-    assert "in use by first" in why.summary
+    assert why.summary.endswith(" are in use); running: first")
     assert why.remedy
     assert rig.driver().explain(refs([first])[0]) is None
     go.touch()

@@ -224,6 +224,15 @@ def test_a_job_about_to_start_is_explained() -> None:
     assert said.summary == "it is about to start"
 
 
+def test_what_a_job_waits_for_is_told_in_cores_and_mebibytes() -> None:
+    big = job()._replace(memory=1 << 30, memory_bound=8 << 30)
+    there = {id: View(big._replace(name=id), Claim(1, "i", "b", "n", 2.0)) for id in "abcd"}
+    said = health.explanation("x", {"x": View(big), **there})
+    assert said is not None
+    cores, memory = "1 core (4 of 4 are in use)", "1024 MiB (4096 of 8192 MiB are in use)"
+    assert said.summary == f"waits for {cores} and {memory}; running: a, b, c and 1 more"
+
+
 # -- OOM -------------------------------------------------------------------------------------
 
 

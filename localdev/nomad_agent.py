@@ -80,10 +80,15 @@ def up(
         agent = load(state)
         if agent is None:
             features = Features(acl, tls, docker=runs("docker", "info"))
-            agent = _start(Place(state), _program(nomad), _port(port), features, more)
+            try:
+                agent = _start(Place(state), _program(nomad), _port(port), features, more)
+                _settle(agent)
+            except KeyboardInterrupt:  # nobody was told of it
+                remove(state)
+                raise
         elif (agent.features.acl, agent.features.tls) != (acl, tls):
             raise Failed(f"there is {agent}, which is another kind: localdev/nomad down first")
-        if not agent.place.profile.exists():
+        elif not agent.place.profile.exists():
             _settle(agent)
     return agent
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -269,6 +270,24 @@ def test_an_agent_that_does_not_start_says_why_and_is_gone(nomad, home):
     assert refused.returncode == 1
     assert "no such thing" in refused.stderr
     assert load(home / "state" / "it") is None
+
+
+def test_an_up_that_is_interrupted_leaves_no_agent_behind(home, env):
+    """One that does not answer yet."""
+    slow = home / "bin" / "slow"
+    slow.write_text("#!/bin/sh\n[ $1 = version ] && exec echo slow\nexec sleep 100\n")
+    slow.chmod(0o755)
+    place = Place(home / "state" / "it")
+    command = [str(REPO / "localdev" / "nomad"), "--state", str(place.root), "up", "--port", "0"]
+    with subprocess.Popen([*command, "--nomad", str(slow)], env=env) as up:
+        deadline = time.monotonic() + 60
+        while (agent := load(place.root)) is None:
+            assert time.monotonic() < deadline, "no agent is started"
+            time.sleep(0.1)
+        up.send_signal(signal.SIGINT)
+        assert up.wait(60) == 1
+    assert agent.process.find() is None
+    assert not place.root.exists()
 
 
 def test_a_program_without_certificates_is_said_to_be(nomad):

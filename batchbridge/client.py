@@ -280,8 +280,8 @@ class Client:
     def _journalled(
         self, engine: Engine, scope: Scope, submissions: Sequence[Submission]
     ) -> Iterator[tuple[Submission, Job | BatchBridgeError]]:
-        if self._journal:
-            self._journal.asked(engine.address, scope, submissions)
+        journal = self._journal
+        notes = journal.asked(engine.address, scope, submissions) if journal else {}
         answers: list[Answer] = []
         try:
             for submission, receipt in submit.hand_over(engine.driver, submissions):
@@ -289,8 +289,8 @@ class Client:
                 answers.append(_answer(submission, outcome))
                 yield submission, outcome
         finally:
-            if self._journal:
-                self._journal.answered(engine.address, scope, answers)
+            if journal:
+                journal.answered(notes, answers)
 
 
 def _until_heard(ended: Sequence[Job]) -> float:
@@ -333,5 +333,5 @@ def _all_or_none(asked: Sequence[Asked]) -> Sequence[Asked]:
 def _answer(submission: Submission, outcome: Job | BatchBridgeError) -> Answer:
     """What the journal notes of it; an unknown outcome stays open."""
     if isinstance(outcome, Job):
-        return submission, str(outcome.ref), None
-    return submission, None, None if isinstance(outcome, OutcomeUnknown) else str(outcome)
+        return submission.key, str(outcome.ref), None
+    return submission.key, None, None if isinstance(outcome, OutcomeUnknown) else str(outcome)

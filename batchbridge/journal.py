@@ -37,8 +37,11 @@ _REFUSED: Final = "ref IS NULL AND error IS NOT NULL"
 _UNUSABLE: Final = (sqlite3.Error, OSError, ValueError)
 """The file cannot be reached or is damaged, or a value is no text (a ValueError)."""
 
-Answer: TypeAlias = tuple[Submission, str | None, str | None]
-"""A submission with its reference, or why it was refused; with neither its outcome is unknown."""
+Note: TypeAlias = Mapping[str, Any]
+"""What is noted of a submission before the engine is asked: the columns and their values."""
+
+Answer: TypeAlias = tuple[str, str | None, str | None]
+"""A key with its job's reference, or why it was refused; with neither its outcome is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +72,15 @@ class Journal:
         self._lock = threading.Lock()
         self._warned = False
 
-    def asked(self, engine: str, scope: Sequence[str], submissions: Iterable[Submission]) -> None:
-        """Note these submissions before the engine is asked.
+    def asked(
+        self, engine: str, scope: Sequence[str], submissions: Iterable[Submission]
+    ) -> dict[str, Note]:
+        """Note these submissions before the engine is asked; returns the notes by their keys.
 
         A submit that is open keeps its own spec when its key is used for another, and its time:
         it is the one that has to be settled. One that was refused is replaced.
         """
+        notes = {note["key"]: note for note in _notes(engine, scope, submissions)}
         self._write(
             "INSERT INTO submissions (engine, scope, key, name, job_set, spec, cwd, asked_at)"
             " VALUES (:engine, :scope, :key, :name, :job_set, :spec, :cwd, :asked_at)"
@@ -84,19 +90,20 @@ class Journal:
             f" job_set = iif({_REFUSED}, excluded.job_set, job_set),"
             f" spec = iif({_REFUSED}, excluded.spec, spec),"
             f" cwd = iif({_REFUSED}, excluded.cwd, cwd)",
-            list(_rows(engine, scope, submissions)),
+            list(notes.values()),
         )
+        return notes
 
-    def answered(self, engine: str, scope: Sequence[str], answers: Sequence[Answer]) -> None:
-        """Note what came of them; one whose outcome is unknown stays open.
+    def answered(self, notes: Mapping[str, Note], answers: Iterable[Answer]) -> None:
+        """Note what came of what was asked; a submit whose outcome is unknown stays open.
 
         A refusal closes the submit of that very spec: of an open one with the same key and another
         spec it says nothing.
         """
-        rows = _rows(engine, scope, (submission for submission, _, _ in answers))
+        now = time.time()
         told = [
-            row | {"ref": ref, "error": error}
-            for row, (_, ref, error) in zip(rows, answers, strict=True)
+            {**notes[key], "asked_at": now, "ref": ref, "error": error}
+            for key, ref, error in answers
         ]
         one = " WHERE engine = :engine AND scope = :scope AND key = :key"
         self._write(
@@ -181,9 +188,7 @@ def default_path() -> Path:
     return Path(named or platformdirs.user_state_dir("batchbridge")) / "journal.sqlite3"
 
 
-def _rows(
-    engine: str, scope: Sequence[str], submissions: Iterable[Submission]
-) -> Iterator[dict[str, Any]]:
+def _notes(engine: str, scope: Sequence[str], submissions: Iterable[Submission]) -> Iterator[Note]:
     """The columns that the submitter knows."""
     shared = {
         "engine": engine,

@@ -19,10 +19,10 @@ def submission(key: str, job_set: str = "set", command: str = "true") -> Submiss
 def test_a_submission_is_open_until_its_answer(tmp_path):
     journal = Journal(tmp_path / "state" / "journal.sqlite3")
     a, b, c = (submission(key) for key in "abc")
-    journal.asked("prod", ("team",), [a, b, c])
+    notes = journal.asked("prod", ("team",), [a, b, c])
     assert [entry.unknown for entry in journal.entries()] == [True] * 3
-    answers = [(a, "nomad://prod/team/a", None), (b, None, "no"), (c, None, None)]
-    journal.answered("prod", ("team",), answers)
+    answers = [("a", "nomad://prod/team/a", None), ("b", None, "no"), ("c", None, None)]
+    journal.answered(notes, answers)
     found = {entry.key: entry for entry in journal.entries()}
     assert [found[key].unknown for key in "abc"] == [False, False, True]
     assert found["b"].error == "no"
@@ -39,17 +39,17 @@ def test_entries_are_chosen_by_set_and_time_and_survive_the_process(tmp_path):
 
 def test_the_same_key_again_keeps_its_reference(tmp_path):
     journal = Journal(tmp_path / "journal.sqlite3")
-    journal.asked("prod", (), [submission("a")])
-    journal.answered("prod", (), [(submission("a"), "ref", None)])
-    journal.asked("prod", (), [submission("a")])
-    journal.answered("prod", (), [(submission("a"), None, None)])
+    notes = journal.asked("prod", (), [submission("a")])
+    journal.answered(notes, [("a", "ref", None)])
+    notes = journal.asked("prod", (), [submission("a")])
+    journal.answered(notes, [("a", None, None)])
     assert [entry.ref for entry in journal.entries()] == ["ref"]
 
 
 def test_a_refused_one_that_is_submitted_again_is_open_again(tmp_path):
     journal = Journal(tmp_path / "journal.sqlite3")
-    journal.asked("prod", (), [submission("a")])
-    journal.answered("prod", (), [(submission("a"), None, "no")])
+    notes = journal.asked("prod", (), [submission("a")])
+    journal.answered(notes, [("a", None, "no")])
     journal.asked("prod", (), [submission("a")])
     assert [entry.unknown for entry in journal.entries()] == [True]
 
@@ -57,15 +57,15 @@ def test_a_refused_one_that_is_submitted_again_is_open_again(tmp_path):
 def test_a_job_is_noted_as_it_was_accepted_not_as_a_first_try_was_refused(tmp_path, monkeypatch):
     journal = Journal(tmp_path / "journal.sqlite3")
     old = submission("a", "one", "old")
-    journal.asked("prod", (), [old])
-    journal.answered("prod", (), [(old, None, "no")])
+    notes = journal.asked("prod", (), [old])
+    journal.answered(notes, [("a", None, "no")])
     monkeypatch.chdir(tmp_path)
     new = submission("a", "two", "new")
-    journal.asked("prod", (), [new])
-    journal.answered("prod", (), [(new, "ref", None)])
+    notes = journal.asked("prod", (), [new])
+    journal.answered(notes, [("a", "ref", None)])
     newer = submission("a", "three", "newer")
-    journal.asked("prod", (), [newer])
-    journal.answered("prod", (), [(newer, None, "the key is another job's")])
+    notes = journal.asked("prod", (), [newer])
+    journal.answered(notes, [("a", None, "the key is another job's")])
     (entry,) = journal.entries(ref="ref")
     assert (entry.spec["command"], entry.job_set, entry.cwd) == (["new"], "two", str(tmp_path))
 
@@ -75,8 +75,8 @@ def test_an_open_submit_keeps_its_spec_when_its_key_is_used_for_another(tmp_path
     journal = Journal(tmp_path / "journal.sqlite3")
     journal.asked("prod", (), [submission("a", command="first")])
     other = submission("a", "other set", "other")
-    journal.asked("prod", (), [other])
-    journal.answered("prod", (), [(other, None, answer)])
+    notes = journal.asked("prod", (), [other])
+    journal.answered(notes, [("a", None, answer)])
     (entry,) = journal.entries(key="a")
     assert entry.unknown
     assert (entry.spec["command"], entry.job_set) == (["first"], "set")
@@ -86,9 +86,9 @@ def test_an_open_submit_keeps_the_time_at_which_the_engine_was_asked_first(tmp_p
     journal, job = Journal(tmp_path / "journal.sqlite3"), submission("a")
     journal.asked("prod", (), [job])
     (first,) = journal.entries()
-    journal.asked("prod", (), [job])
+    notes = journal.asked("prod", (), [job])
     assert journal.entries() == [first]
-    journal.answered("prod", (), [(job, "ref", None)])
+    journal.answered(notes, [("a", "ref", None)])
     (accepted,) = journal.entries()
     assert accepted.asked_at > first.asked_at
 
@@ -97,8 +97,8 @@ def test_an_open_submit_becomes_the_one_that_is_accepted_under_its_key(tmp_path)
     journal = Journal(tmp_path / "journal.sqlite3")
     journal.asked("prod", (), [submission("a", command="first")])
     other = submission("a", "other set", "other")
-    journal.asked("prod", (), [other])
-    journal.answered("prod", (), [(other, "ref", None)])
+    notes = journal.asked("prod", (), [other])
+    journal.answered(notes, [("a", "ref", None)])
     (entry,) = journal.entries(ref="ref")
     assert (entry.spec["command"], entry.job_set) == (["other"], "other set")
 
@@ -107,8 +107,8 @@ def test_another_job_under_the_same_key_takes_its_place(tmp_path):
     journal = Journal(tmp_path / "journal.sqlite3")
     for command, ref in (("first", "one"), ("second", "two")):
         job = submission("a", command=command)
-        journal.asked("prod", (), [job])
-        journal.answered("prod", (), [(job, ref, None)])
+        notes = journal.asked("prod", (), [job])
+        journal.answered(notes, [("a", ref, None)])
     (entry,) = journal.entries(key="a")
     assert (entry.ref, entry.spec["command"]) == ("two", ["second"])
 
@@ -142,16 +142,16 @@ def test_a_journal_that_cannot_be_used_warns_once_and_fails_nothing(tmp_path, ca
     path = tmp_path / "journal.sqlite3"
     path.write_bytes(b"no database at all, by any means" * 100)
     journal = Journal(path)
-    journal.asked("prod", (), [submission("a")])
-    journal.answered("prod", (), [(submission("a"), "ref", None)])
+    notes = journal.asked("prod", (), [submission("a")])
+    journal.answered(notes, [("a", "ref", None)])
     assert journal.entries() == []
     assert caplog.text.count("cannot be used") == 1
 
 
 def test_what_is_no_text_warns_and_fails_nothing(tmp_path, caplog):
     journal = Journal(tmp_path / "journal.sqlite3")
-    journal.asked("prod", (), [submission("a")])
-    journal.answered("prod", (), [(submission("a"), None, "no file a\udcff")])
+    notes = journal.asked("prod", (), [submission("a")])
+    journal.answered(notes, [("a", None, "no file a\udcff")])
     assert journal.entries(job_set="\udcff") == []
     assert caplog.text.count("cannot be used") == 1
 

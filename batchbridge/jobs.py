@@ -32,6 +32,9 @@ BOTH: tuple[Stream, ...] = ("stdout", "stderr")
 TAIL, TAIL_SIZE = 20, 1 << 16
 """Lines, and characters, of the end of a failed job's output that its error shows at most."""
 
+PATIENCE = 10.0
+"""Seconds for which that end is read while nothing comes: the error must not wait for ever."""
+
 
 class Job:
     """A submitted job. It goes on whether or not anybody holds this."""
@@ -169,9 +172,12 @@ class Job:
     def _tail(self) -> str:
         """The last lines of its output, or why they cannot be had."""
         text, decoders = "", {stream: Decoder() for stream in BOTH}
+        until = time.monotonic() + PATIENCE
         try:
             for chunk in self.logs(follow=False):
                 text = (text + decoders[chunk.stream].text(chunk.data))[-TAIL_SIZE:]
+                if not chunk.data and time.monotonic() > until:
+                    break
         except BatchBridgeError as error:
             return f"(its logs cannot be read: {error})"
         return "".join(deque(StringIO(text), maxlen=TAIL))

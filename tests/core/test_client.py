@@ -123,6 +123,15 @@ def test_the_end_of_a_log_is_bounded_however_long_its_lines_are(client):
     assert len(failure.value.log_tail) <= 100_000
 
 
+def test_a_failure_does_not_wait_for_a_log_that_never_ends(client, monkeypatch):
+    monkeypatch.setattr("batchbridge.jobs.PATIENCE", 0.0)
+    client.driver.pages = [LogPage(b"boom\n", "5"), *[LogPage(b"", "5")] * 100]
+    with pytest.raises(JobFailed) as failure:
+        client.submit(["exit", "3"]).result(20)
+    assert failure.value.log_tail == "boom\n"
+    assert client.driver.pages
+
+
 def test_a_reason_that_reads_as_a_cause_is_told_as_words(client):
     for reason in ("TIMEOUT", "enough"):
         client.submit(["run"]).cancel(reason=reason)
